@@ -1,0 +1,7 @@
+"""The DQN agent for networks that remember, and the pure functions of its loss."""
+
+from tfmem.agents.losses import n_step_targets, trained_steps
+from tfmem.agents.memory_dqn_agent import MemoryDqnAgent
+from tfmem.agents.memory_policy import MemoryPolicy
+
+__all__ = ["MemoryDqnAgent", "MemoryPolicy", "n_step_targets", "trained_steps"]

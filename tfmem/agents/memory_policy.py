@@ -1,0 +1,48 @@
+"""The greedy policy of a Q-network, with its memory in plain sight."""
+
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+
+from tfmem.networks import MemoryQNetwork
+from tfmem.networks.memory_q_network import State
+
+
+class MemoryPolicy(tf.Module):
+    """Greedy actions from a `MemoryQNetwork`: a pure function of observation and state.
+
+    What is trained, evaluated in process and exported acts through this one function.
+
+    Args:
+      network: the Q-network, with its variables created.
+    """
+
+    def __init__(self, network: MemoryQNetwork):
+        super().__init__(name="memory_policy")
+        self._network = network
+        self._step = tf.function(self._greedy, reduce_retracing=True)
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state at an episode's start, a dict of `[batch_size, ...]`."""
+        return self._network.initial_state(batch_size)
+
+    def step(
+        self, observation, is_first: tf.Tensor, state: State
+    ) -> tuple[tf.Tensor, tf.Tensor, State]:
+        """Acts once.
+
+        Args:
+          observation: a nest of `[B, ...]`.
+          is_first: `[B]` bool; where it holds, the state that comes in is ignored.
+          state: a dict of `[B, ...]`.
+
+        Returns:
+          `(action [B] int32, q_values [B, actions], next state)`.
+        """
+        return self._step(observation, is_first, state)
+
+    def _greedy(self, observation, is_first, state):
+        step_type = tf.where(is_first, ts.StepType.FIRST, ts.StepType.MID)
+        q_values, next_state = self._network(
+            observation, step_type=step_type, network_state=state
+        )
+        return tf.argmax(q_values, axis=-1, output_type=tf.int32), q_values, dict(next_state or {})

@@ -1,0 +1,206 @@
+"""Gymnasium vector environments as one batched TF-Agents environment."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from tf_agents.environments import py_environment
+from tf_agents.specs import array_spec
+from tf_agents.trajectories import time_step as ts
+
+from tfmem.environments.spaces import action_count, observation_spec, to_action, to_observation
+from tfmem.validation import InvalidInput, require
+
+# Packages that register their environments on import, by the prefix of their ids, and the extra of tfmem
+# that installs them.
+_REGISTERED_BY = {"popgym-": ("popgym", "popgym")}
+
+
+class GymnasiumEnvironment(py_environment.PyEnvironment):
+    """A `gymnasium.vector.VectorEnv` as a batched TF-Agents environment.
+
+    Episodes end with a LAST step whose discount is 0 after a termination and 1 after a truncation, so that
+    a truncated episode bootstraps. The step after a LAST one starts the next episode: its action is
+    ignored, and it is FIRST with reward 0. That is Gymnasium's next-step autoreset, which the vector
+    environment must use.
+
+    Discrete and MultiDiscrete actions are one discrete choice from 0 (MultiDiscrete in C order).
+
+    Args:
+      environment: the vector environment.
+      previous_action: add the previous action to the observation, 0 at an episode's start. The observation
+        becomes a dict of `observation` and `previous_action`.
+      previous_reward: the same with the previous reward.
+      seed: seeds the environments at their first reset; environment i gets `seed + i`.
+
+    Raises:
+      InvalidInput: when a space does not fit, or the environment resets otherwise.
+    """
+
+    def __init__(
+        self,
+        environment: gym.vector.VectorEnv,
+        *,
+        previous_action: bool = False,
+        previous_reward: bool = False,
+        seed: int | None = None,
+    ):
+        super().__init__(handle_auto_reset=False)
+        mode = environment.metadata.get("autoreset_mode")
+        require(
+            mode == gym.vector.AutoresetMode.NEXT_STEP,
+            "the vector environment's autoreset mode",
+            mode,
+            "AutoresetMode.NEXT_STEP",
+        )
+        self._environment = environment
+        self._previous_action = previous_action
+        self._previous_reward = previous_reward
+        self._next_seed = seed
+        self._action_spec = array_spec.BoundedArraySpec(
+            (), np.int32, 0, action_count(environment.single_action_space) - 1, "action"
+        )
+        self._observation_spec = observation_spec(environment.single_observation_space)
+        if previous_action or previous_reward:
+            self._observation_spec = {"observation": self._observation_spec}
+        if previous_action:
+            self._observation_spec["previous_action"] = array_spec.BoundedArraySpec(
+                (), np.int64, 0, self._action_spec.maximum, "previous_action"
+            )
+        if previous_reward:
+            self._observation_spec["previous_reward"] = array_spec.ArraySpec(
+                (), np.float32, "previous_reward"
+            )
+        self._ended = np.ones(environment.num_envs, bool)
+
+    @property
+    def batched(self) -> bool:
+        return True
+
+    @property
+    def batch_size(self) -> int:
+        return self._environment.num_envs
+
+    def observation_spec(self):
+        return self._observation_spec
+
+    def action_spec(self):
+        return self._action_spec
+
+    def seed(self, seed: int) -> None:
+        """The next reset starts from this seed."""
+        self._next_seed = seed
+
+    def close(self) -> None:
+        self._environment.close()
+
+    def render(self, mode: str = "rgb_array"):
+        require(mode == self._environment.render_mode, "render mode", mode, "the environment's own")
+        return self._environment.render()
+
+    def _reset(self) -> ts.TimeStep:
+        observation, _ = self._environment.reset(seed=self._next_seed)
+        self._next_seed = None
+        self._ended = np.zeros(self.batch_size, bool)
+        nothing = np.zeros(self.batch_size, np.float32)
+        return ts.TimeStep(
+            step_type=np.full(self.batch_size, ts.StepType.FIRST, np.int32),
+            reward=nothing,
+            discount=np.ones(self.batch_size, np.float32),
+            observation=self._observe(observation, nothing.astype(np.int64), nothing),
+        )
+
+    def _step(self, action) -> ts.TimeStep:
+        first = self._ended
+        own_action = to_action(self._environment.single_action_space, action)
+        observation, reward, terminated, truncated, _ = self._environment.step(own_action)
+        last = (terminated | truncated) & ~first
+        reward = np.where(first, 0.0, reward).astype(np.float32)
+        self._ended = last
+        step_type = np.full(self.batch_size, ts.StepType.MID, np.int32)
+        step_type[first] = ts.StepType.FIRST
+        step_type[last] = ts.StepType.LAST
+        return ts.TimeStep(
+            step_type=step_type,
+            reward=reward,
+            discount=np.where(terminated & last, 0.0, 1.0).astype(np.float32),
+            observation=self._observe(observation, np.where(first, 0, action), reward),
+        )
+
+    def _observe(self, observation, previous_action, previous_reward):
+        observation = to_observation(self._environment.single_observation_space, observation)
+        if not (self._previous_action or self._previous_reward):
+            return observation
+        parts = {"observation": observation}
+        if self._previous_action:
+            parts["previous_action"] = previous_action.astype(np.int64)
+        if self._previous_reward:
+            parts["previous_reward"] = previous_reward
+        return parts
+
+
+def load(
+    env_id: str,
+    *,
+    num_envs: int = 1,
+    env_kwargs: Mapping[str, Any] | None = None,
+    previous_action: bool = False,
+    previous_reward: bool = False,
+    seed: int | None = None,
+) -> GymnasiumEnvironment:
+    """Makes `num_envs` copies of a registered Gymnasium environment as one batched environment.
+
+    Args:
+      env_id: an id such as `"CartPole-v1"`, or `"module:EnvId-v0"`, which imports the module first.
+      num_envs: how many copies.
+      env_kwargs: arguments of the environment itself.
+      previous_action: see `GymnasiumEnvironment`.
+      previous_reward: see `GymnasiumEnvironment`.
+      seed: see `GymnasiumEnvironment`.
+
+    Raises:
+      InvalidInput: when there is no such environment (names the nearest ids), or it does not fit.
+
+    Example:
+      >>> environment = load("popgym-RepeatPreviousEasy-v0", num_envs=16, seed=0)
+    """
+    require(num_envs >= 1, "num_envs", num_envs, "at least 1")
+    _register(env_id)
+    try:
+        vector = gym.make_vec(
+            env_id, num_envs=num_envs, vectorization_mode="sync", **(env_kwargs or {})
+        )
+    except gym.error.UnregisteredEnv as error:
+        raise InvalidInput(_unknown(env_id)) from error
+    except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InvalidInput(f"environment {env_id!r} cannot be made: {reason[0]}") from error
+    return GymnasiumEnvironment(
+        vector, previous_action=previous_action, previous_reward=previous_reward, seed=seed
+    )
+
+
+def _register(env_id: str) -> None:
+    """Imports the package that registers `env_id`, where it is known and needed."""
+    module, _, plain_id = env_id.rpartition(":")
+    extra = None
+    if not module and env_id not in gym.registry:
+        known = [found for prefix, found in _REGISTERED_BY.items() if plain_id.startswith(prefix)]
+        module, extra = known[0] if known else ("", None)
+    if not module:
+        return
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        mend = f"pip install 'tfmem[{extra}]'" if extra else f"is {module} installed?"
+        raise InvalidInput(f"environment {env_id!r} needs the package {module}: {mend}") from error
+
+
+def _unknown(env_id: str) -> str:
+    plain_id = env_id.rpartition(":")[2]
+    nearest = difflib.get_close_matches(plain_id, gym.registry, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else "is the package that registers it installed?"
+    return f"there is no environment {plain_id!r}; {hint}"

@@ -1,0 +1,120 @@
+"""Gymnasium spaces as TF-Agents specs, and batches of their elements as arrays.
+
+| space | spec |
+| --- | --- |
+| Discrete | bounded integer scalar, counted from 0 whatever its start |
+| MultiDiscrete | bounded integers |
+| MultiBinary | bounded int8 |
+| Box | bounded array of its dtype |
+| Dict, Tuple | dict, tuple of the above |
+"""
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from tf_agents.specs import array_spec
+
+from tfmem.validation import InvalidInput
+
+
+@singledispatch
+def observation_spec(space: spaces.Space, name: str = "observation") -> Any:
+    """The TF-Agents spec of an observation space; raises `InvalidInput` naming a part that has none."""
+    raise InvalidInput(
+        f"{name} is a {type(space).__name__} space, which has no fixed-size array form; "
+        "tfmem takes Discrete, MultiDiscrete, MultiBinary, Box, Dict and Tuple"
+    )
+
+
+@observation_spec.register
+def _(space: spaces.Discrete, name: str = "observation"):
+    return array_spec.BoundedArraySpec((), np.int64, 0, int(space.n) - 1, name)
+
+
+@observation_spec.register
+def _(space: spaces.MultiDiscrete, name: str = "observation"):
+    return array_spec.BoundedArraySpec(space.shape, np.int64, 0, space.nvec - 1, name)
+
+
+@observation_spec.register
+def _(space: spaces.MultiBinary, name: str = "observation"):
+    return array_spec.BoundedArraySpec(space.shape, np.int8, 0, 1, name)
+
+
+@observation_spec.register
+def _(space: spaces.Box, name: str = "observation"):
+    return array_spec.BoundedArraySpec(space.shape, space.dtype, space.low, space.high, name)
+
+
+@observation_spec.register
+def _(space: spaces.Dict, name: str = "observation"):
+    return {key: observation_spec(part, f"{name}.{key}") for key, part in space.spaces.items()}
+
+
+@observation_spec.register
+def _(space: spaces.Tuple, name: str = "observation"):
+    return tuple(observation_spec(part, f"{name}.{i}") for i, part in enumerate(space.spaces))
+
+
+@singledispatch
+def to_observation(space: spaces.Space, batch: Any) -> Any:
+    """A batch of a vector environment's observations in the form of `observation_spec(space)`."""
+    return np.asarray(batch, space.dtype)
+
+
+@to_observation.register
+def _(space: spaces.Discrete, batch):
+    return np.asarray(batch, np.int64) - space.start
+
+
+@to_observation.register
+def _(space: spaces.MultiDiscrete, batch):
+    return np.asarray(batch, np.int64) - space.start
+
+
+@to_observation.register
+def _(space: spaces.Dict, batch):
+    return {key: to_observation(part, batch[key]) for key, part in space.spaces.items()}
+
+
+@to_observation.register
+def _(space: spaces.Tuple, batch):
+    return tuple(to_observation(part, batch[i]) for i, part in enumerate(space.spaces))
+
+
+@singledispatch
+def action_count(space: spaces.Space) -> int:
+    """The number of actions of an action space as one discrete choice; `InvalidInput` where it has none."""
+    raise InvalidInput(
+        f"the action space is {space}; a Q-network needs Discrete or MultiDiscrete actions, "
+        "so discretise them with a wrapper"
+    )
+
+
+@action_count.register
+def _(space: spaces.Discrete):
+    return int(space.n)
+
+
+@action_count.register
+def _(space: spaces.MultiDiscrete):
+    return int(np.prod(space.nvec))
+
+
+@singledispatch
+def to_action(space: spaces.Space, choice: np.ndarray) -> np.ndarray:
+    """Discrete choices `[B]` from 0 as a batch of the action space's own actions."""
+    raise NotImplementedError(type(space))
+
+
+@to_action.register
+def _(space: spaces.Discrete, choice):
+    return np.asarray(choice, space.dtype) + space.start
+
+
+@to_action.register
+def _(space: spaces.MultiDiscrete, choice):
+    components = np.stack(np.unravel_index(np.asarray(choice), space.nvec.reshape(-1)), axis=-1)
+    return components.reshape(np.shape(choice) + space.shape).astype(space.dtype) + space.start

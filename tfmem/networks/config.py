@@ -1,0 +1,80 @@
+"""What a `MemoryQNetwork` is made of."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfmem.validation import require
+
+
+@dataclass(frozen=True)
+class ScanNTMConfig:
+    """A `tfmem.layers.ScanNTM` core; the fields are the layer's arguments."""
+
+    kind: Literal["scan_ntm"] = "scan_ntm"
+    slots: int = 32
+    width: int = 16
+    read_heads: tuple[str, ...] = ("forward", "forward", "back", "write", "any")
+    write_heads: tuple[str, ...] = ("forward",)
+    controller_units: int = 64
+
+    def __post_init__(self):
+        require(self.slots >= 2, "core.slots", self.slots, "at least 2")
+        require(self.width >= 1, "core.width", self.width, "at least 1")
+        require(self.controller_units >= 1, "core.controller_units", self.controller_units, "at least 1")
+        moves = ("stay", "forward", "back", "jump", "any")
+        for name, heads, modes in (
+            ("core.read_heads", self.read_heads, (*moves, "write")),
+            ("core.write_heads", self.write_heads, moves),
+        ):
+            valid = len(heads) >= 1 and all(head in modes for head in heads)
+            require(valid, name, list(heads), f"one or more of {', '.join(modes)}")
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """A Keras LSTM core."""
+
+    kind: Literal["lstm"] = "lstm"
+    units: int = 128
+
+    def __post_init__(self):
+        require(self.units >= 1, "core.units", self.units, "at least 1")
+
+
+@dataclass(frozen=True)
+class NoCoreConfig:
+    """No core: Q-values of the current observation alone (and of the recent past, with attention)."""
+
+    kind: Literal["none"] = "none"
+
+
+CoreConfig = ScanNTMConfig | LSTMConfig | NoCoreConfig
+
+CORES: dict[str, type[CoreConfig]] = {
+    "scan_ntm": ScanNTMConfig,
+    "lstm": LSTMConfig,
+    "none": NoCoreConfig,
+}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Encoder, core and head of a `MemoryQNetwork`.
+
+    Attributes:
+      embedding: width of the encoded observation.
+      core: what carries memory from step to step.
+      attention_window: soft attention over this many most recent encoded observations, the current one
+        included, is joined to the core's input; 0 for none.
+      hidden: width of the hidden layer before the dueling head.
+    """
+
+    embedding: int = 64
+    core: CoreConfig = field(default_factory=ScanNTMConfig)
+    attention_window: int = 0
+    hidden: int = 128
+
+    def __post_init__(self):
+        require(self.embedding >= 1, "embedding", self.embedding, "at least 1")
+        require(self.attention_window >= 0, "attention_window", self.attention_window, "0 or more")
+        require(self.hidden >= 1, "hidden", self.hidden, "at least 1")

@@ -1,0 +1,128 @@
+"""Observations to vectors, by the spec of each part of the observation."""
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+
+from tfmem._keras import keras
+from tfmem.validation import InvalidInput
+
+# More categories than this in one number are a quantity, not a choice.
+MAX_CATEGORIES = 1024
+
+
+def _bounds(spec: tf.TensorSpec) -> tuple[np.ndarray, np.ndarray] | None:
+    """The finite bounds of every component, `[prod(shape)]` each, or None where there are none."""
+    if not isinstance(spec, tensor_spec.BoundedTensorSpec):
+        return None
+    size = int(np.prod(spec.shape.as_list()))
+    low, high = (
+        np.broadcast_to(np.asarray(b, np.float64), spec.shape.as_list()).reshape(size)
+        for b in (spec.minimum, spec.maximum)
+    )
+    return (low, high) if np.all(np.isfinite(low)) and np.all(np.isfinite(high)) else None
+
+
+class _Categories(keras.layers.Layer):
+    """One-hot code of each integer component: `[B, ...]` to `[B, sum of the categories]`."""
+
+    def __init__(self, low: np.ndarray, high: np.ndarray):
+        super().__init__()
+        self._low = low.astype(np.int32)
+        self._counts = (high - low + 1).astype(np.int32).tolist()
+
+    def call(self, x):
+        components = tf.reshape(tf.cast(x, tf.int32), [-1, len(self._counts)]) - self._low
+        codes = [tf.one_hot(components[:, i], count) for i, count in enumerate(self._counts)]
+        return tf.concat(codes, axis=-1)
+
+
+class _Numbers(keras.layers.Layer):
+    """Numbers as a flat vector, integers with finite bounds scaled to [0, 1]."""
+
+    def __init__(self, spec: tf.TensorSpec):
+        super().__init__()
+        bounds = None if spec.dtype.is_floating else _bounds(spec)
+        low, high = bounds if bounds is not None else (np.zeros(1), np.ones(1))
+        self._low = low.astype(np.float32)
+        self._scale = (1.0 / np.maximum(high - low, 1.0)).astype(np.float32)
+        self._size = int(np.prod(spec.shape.as_list()))
+
+    def call(self, x):
+        return (tf.reshape(tf.cast(x, tf.float32), [-1, self._size]) - self._low) * self._scale
+
+
+def _image_encoder(spec: tf.TensorSpec) -> keras.Sequential:
+    """Strided convolutions; large images take the strides of Mnih et al. (2015), small ones 3×3 kernels."""
+    height, width = spec.shape[0], spec.shape[1]
+    large = min(height, width) >= 36
+    layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)] if large else [(16, 3, 1), (32, 3, 1)]
+    scale = 1.0 if spec.dtype.is_floating else 1.0 / spec.dtype.max
+    return keras.Sequential(
+        [
+            keras.layers.Lambda(lambda x: tf.cast(x, tf.float32) * scale),
+            *(
+                keras.layers.Conv2D(filters, kernel, stride, activation="relu")
+                for filters, kernel, stride in layers
+            ),
+            keras.layers.Flatten(),
+        ]
+    )
+
+
+def _leaf_encoder(path: str, spec: tf.TensorSpec) -> keras.layers.Layer:
+    rank = spec.shape.rank
+    if rank == 3 and min(spec.shape[0], spec.shape[1]) >= 5:
+        return _image_encoder(spec)
+    bounds = _bounds(spec)
+    if spec.dtype in (tf.int32, tf.int64) and rank <= 1:
+        if bounds is None or (bounds[1] - bounds[0]).max() >= MAX_CATEGORIES:
+            raise InvalidInput(
+                f"observation {path} has integers without bounds or with more than {MAX_CATEGORIES} values; "
+                "give it as a floating-point Box"
+            )
+        return _Categories(*bounds)
+    if spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool:
+        return _Numbers(spec)
+    raise InvalidInput(f"observation {path} has dtype {spec.dtype.name}, which cannot be encoded")
+
+
+class ObservationEncoder(keras.layers.Layer):
+    """Encodes a nest of observations: each part by its spec, all joined and projected to `units`.
+
+    | part of the observation | encoding |
+    | --- | --- |
+    | int32 or int64 of rank 0 or 1 (Discrete, MultiDiscrete) | one-hot code of every component |
+    | rank 3, at least 5×5 (images, channels last) | convolutions |
+    | other numbers (Box, MultiBinary) | flat vector; bounded integers scaled to [0, 1] |
+
+    The call takes a nest of `[B, ...]` and returns `[B, units]`.
+
+    Raises:
+      InvalidInput: when a part of the observation cannot be encoded; names the part.
+    """
+
+    def __init__(self, spec, units: int):
+        super().__init__(name="encoder")
+        self._spec = spec
+        paths = [".".join(map(str, path)) or "(whole)" for path in _paths(spec)]
+        leaves = tf.nest.flatten(spec)
+        self._encoders = [
+            _leaf_encoder(path, leaf) for path, leaf in zip(paths, leaves, strict=True)
+        ]
+        self._project = keras.layers.Dense(units, activation="relu")
+
+    def call(self, observation):
+        tf.nest.assert_same_structure(observation, self._spec)
+        parts = tf.nest.flatten(observation)
+        encoded = [encode(part) for encode, part in zip(self._encoders, parts, strict=True)]
+        return self._project(tf.concat(encoded, axis=-1))
+
+
+def _paths(nest) -> list[tuple]:
+    """The path of keys to every leaf, in `tf.nest.flatten`'s order."""
+    if isinstance(nest, dict):
+        return [(key, *rest) for key in sorted(nest) for rest in _paths(nest[key])]
+    if isinstance(nest, tuple | list):
+        return [(i, *rest) for i, part in enumerate(nest) for rest in _paths(part)]
+    return [()]

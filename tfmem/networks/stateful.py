@@ -1,0 +1,121 @@
+"""Layers that remember, behind one interface, so that a network can chain them.
+
+The interface is `tfmem.layers.ScanNTM`'s: a call over `[B, T, F]` with `initial_state` and `reset_mask`,
+`step` over `[B, F]`, `get_initial_state(batch_size)`, and `state_shapes` with the shape of every named part
+of the state.
+"""
+
+import tensorflow as tf
+from tf_agents.keras_layers import dynamic_unroll_layer
+
+from tfmem._keras import keras
+from tfmem.layers import ScanNTM, SoftAttention
+from tfmem.networks.config import LSTMConfig, NetworkConfig, ScanNTMConfig
+
+State = dict[str, tf.Tensor]
+
+
+class LSTM(keras.layers.Layer):
+    """A Keras LSTM cell unrolled with resets; `[B, T, F]` to `[B, T, units]`.
+
+    The state is `hidden [B, units]` and `cell [B, units]`, zero at first.
+    """
+
+    def __init__(self, units: int):
+        super().__init__(name="lstm")
+        self._unroll = dynamic_unroll_layer.DynamicUnroll(keras.layers.LSTMCell(units))
+        self.state_shapes = {"hidden": (units,), "cell": (units,)}
+
+    def get_initial_state(self, batch_size):
+        """Zeros."""
+        return {name: tf.zeros([batch_size, *shape]) for name, shape in self.state_shapes.items()}
+
+    def call(self, x, initial_state, reset_mask):
+        y, (hidden, cell) = self._unroll(
+            x,
+            initial_state=[initial_state["hidden"], initial_state["cell"]],
+            reset_mask=reset_mask,
+        )
+        return y, {"hidden": hidden, "cell": cell}
+
+    def step(self, x, state):
+        """One step without a reset."""
+        y, final = self(x[:, tf.newaxis], state, tf.zeros([tf.shape(x)[0], 1], tf.bool))
+        return y[:, 0], final
+
+
+class RecentAttention(keras.layers.Layer):
+    """Joins each input to its soft attention over the last K inputs of the episode, itself included.
+
+    `[B, T, F]` to `[B, T, 2F]`: `y_t = [x_t, c_t]`, where `c_t` attends with query `x_t` to
+    `x_{t-K+1} … x_t`, each with a learned embedding of its age added, and never reaches back over a reset.
+    The state is `past [B, K-1, F]` and `past_valid [B, K-1]`, 1 where `past` holds an input of the episode.
+    """
+
+    def __init__(self, window: int, features: int):
+        super().__init__(name="recent_attention")
+        self._window = window
+        self._features = features
+        self._attention = SoftAttention(features)
+        self.state_shapes = {"past": (window - 1, features), "past_valid": (window - 1,)}
+
+    def build(self, input_shape):
+        self._age = self.add_weight(
+            name="age", shape=[self._window, self._features], initializer="random_normal"
+        )
+        super().build(input_shape)
+
+    def get_initial_state(self, batch_size):
+        """An empty past."""
+        return {name: tf.zeros([batch_size, *shape]) for name, shape in self.state_shapes.items()}
+
+    def call(self, x, initial_state, reset_mask):
+        length = tf.shape(x)[1]
+        past = tf.concat([initial_state["past"], x], axis=1)  # [B, K-1+T, F]
+        valid = tf.concat([initial_state["past_valid"], tf.ones_like(x[:, :, 0])], axis=1)
+        # Two inputs are of the same episode when as many resets came before one as before the other.
+        resets = tf.cumsum(tf.cast(reset_mask, tf.int32), axis=1)
+        episode = tf.pad(resets, [[0, 0], [self._window - 1, 0]])
+        index = tf.range(length)[:, tf.newaxis] + tf.range(self._window)  # [T, K]
+        same = tf.gather(episode, index, axis=1) == resets[:, :, tf.newaxis]
+        mask = same & (tf.gather(valid, index, axis=1) > 0)
+        y = self._join(x, tf.gather(past, index, axis=1), mask)
+        kept = self._window - 1
+        keep = tf.cast(episode == episode[:, -1:], valid.dtype) * valid
+        return y, {"past": past[:, length:], "past_valid": keep[:, length : length + kept]}
+
+    def step(self, x, state):
+        """One step without a reset."""
+        y, final = self(x[:, tf.newaxis], state, tf.zeros([tf.shape(x)[0], 1], tf.bool))
+        return y[:, 0], final
+
+    def _join(self, x, window, mask):
+        """`x [B, T, F]`, `window [B, T, K, F]`, `mask [B, T, K]` to `[B, T, 2F]`."""
+        batch, length = tf.shape(x)[0], tf.shape(x)[1]
+        context, _ = self._attention(
+            tf.reshape(window + self._age, [-1, self._window, self._features]),
+            query=tf.reshape(x, [-1, self._features]),
+            mask=tf.reshape(mask, [-1, self._window]),
+        )
+        return tf.concat([x, tf.reshape(context, [batch, length, self._features])], axis=-1)
+
+
+def stateful_layers(config: NetworkConfig) -> list[keras.layers.Layer]:
+    """The chain of layers that `config` asks for; empty for a memoryless network."""
+    layers: list[keras.layers.Layer] = []
+    if config.attention_window:
+        layers.append(RecentAttention(config.attention_window, config.embedding))
+    core = config.core
+    if isinstance(core, LSTMConfig):
+        layers.append(LSTM(core.units))
+    elif isinstance(core, ScanNTMConfig):
+        layers.append(
+            ScanNTM(
+                slots=core.slots,
+                width=core.width,
+                read_heads=core.read_heads,
+                write_heads=core.write_heads,
+                controller_units=core.controller_units,
+            )
+        )
+    return layers

@@ -1,0 +1,22 @@
+"""Pure tensor functions: attention scores, addressing, read and write, linear recurrences.
+
+No variables and no layers live here; `tfmem.layers` builds on these functions.
+"""
+
+from tfmem.ops.addressing import advance, advance_sequence
+from tfmem.ops.attention import additive_scores, attend, dot_product_scores, masked_softmax
+from tfmem.ops.memory import erase_and_add, read, write
+from tfmem.ops.recurrence import linear_recurrence
+
+__all__ = [
+    "additive_scores",
+    "advance",
+    "advance_sequence",
+    "attend",
+    "dot_product_scores",
+    "erase_and_add",
+    "linear_recurrence",
+    "masked_softmax",
+    "read",
+    "write",
+]

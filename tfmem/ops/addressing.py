@@ -1,0 +1,96 @@
+"""Location addressing by modes: how a head moves over a ring of slots.
+
+A head holds weights over N slots. At each step a distribution π over *modes* says what they become, in
+the way of the read modes of the Differentiable Neural Computer [Graves et al., 2016]:
+
+    w_t = π_stay w_{t-1} + π_forward shift(w_{t-1}, +1) + π_back shift(w_{t-1}, −1)
+          + Σ_j π_write_j w^write_tj + π_jump c_t
+
+with `c_t` a distribution over slots that the controller names and `w^write_tj` where write head j is
+(read heads only). Since π sums to 1, the weights remain a distribution.
+
+The modes' order on their axis is stay, forward, back, one for each write head, jump. Nothing but the last
+weights enters non-linearly, and a circular shift is a product in Fourier space, so the whole sequence is
+a linear recurrence over time, which `advance_sequence` solves by a scan.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfmem.ops.recurrence import linear_recurrence
+
+MOVES = ("stay", "forward", "back")
+
+
+def _named_slots(modes: tf.Tensor, jump: tf.Tensor, write_weights: tf.Tensor | None) -> tf.Tensor:
+    """The part of the new weights that does not depend on the old ones: `[..., H, N]`."""
+    named = modes[..., -1:] * jump
+    if write_weights is not None:
+        named += tf.matmul(modes[..., len(MOVES) : -1], write_weights)
+    return named
+
+
+def advance(
+    weights: tf.Tensor,
+    modes: tf.Tensor,
+    jump: tf.Tensor,
+    write_weights: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Moves H heads by one step.
+
+    Args:
+      weights: `[..., H, N]`, the weights before the step.
+      modes: `[..., H, 4 + W]`, distributions over the modes, W = 0 without `write_weights`.
+      jump: `[..., H, N]`, distributions over slots.
+      write_weights: `[..., W, N]`, where the write heads are after this step.
+
+    Returns:
+      `[..., H, N]`, the weights after the step.
+    """
+    return (
+        modes[..., 0:1] * weights
+        + modes[..., 1:2] * tf.roll(weights, 1, axis=-1)
+        + modes[..., 2:3] * tf.roll(weights, -1, axis=-1)
+        + _named_slots(modes, jump, write_weights)
+    )
+
+
+def advance_sequence(
+    initial: tf.Tensor,
+    modes: tf.Tensor,
+    jump: tf.Tensor,
+    write_weights: tf.Tensor | None = None,
+    *,
+    reset_mask: tf.Tensor,
+    reset_weights: tf.Tensor,
+) -> tf.Tensor:
+    """Moves H heads through T steps at once; equals T calls of `advance`.
+
+    Args:
+      initial: `[B, H, N]`, the weights before the first step.
+      modes: `[B, T, H, 4 + W]`.
+      jump: `[B, T, H, N]`.
+      write_weights: `[B, T, W, N]`.
+      reset_mask: `[B, T]` bool; where it holds, the heads start from `reset_weights`.
+      reset_weights: `[H, N]`.
+
+    Returns:
+      `[B, T, H, N]`, the weights after every step.
+    """
+    slots = jump.shape[-1]
+    frequencies = tf.constant(2 * np.pi / slots * np.arange(slots // 2 + 1), modes.dtype)
+    stay, forward, back = (modes[..., i : i + 1] for i in range(len(MOVES)))
+    # e^{-iω} moves the weights one slot forward, e^{+iω} one slot back.
+    transfer = tf.complex(
+        stay + (forward + back) * tf.cos(frequencies), (back - forward) * tf.sin(frequencies)
+    )
+    spectrum = linear_recurrence(
+        transfer,
+        tf.signal.rfft(_named_slots(modes, jump, write_weights)),
+        initial=tf.signal.rfft(initial),
+        reset_mask=reset_mask,
+        reset_value=tf.signal.rfft(reset_weights),
+    )
+    weights = tf.signal.irfft(spectrum, [slots])
+    # The transform's rounding leaves weights of about -1e-8 where they are 0.
+    return tf.nn.relu(weights)

@@ -1,0 +1,5 @@
+"""Experience as it came: consecutive frames of every environment, sampled as windows over time."""
+
+from tfmem.replay.sequence_replay import SequenceReplay, estimate_bytes
+
+__all__ = ["SequenceReplay", "estimate_bytes"]

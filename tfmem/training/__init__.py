@@ -1,0 +1,1 @@
+"""Configuration, the collect-and-learn loop, checkpoints, evaluation."""

@@ -1,0 +1,158 @@
+"""Acting and learning, each one traced function over variables that a checkpoint holds."""
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from tfmem._keras import keras
+from tfmem.agents import MemoryDqnAgent
+from tfmem.environments import GymnasiumEnvironment
+from tfmem.networks import MemoryQNetwork
+from tfmem.replay import SequenceReplay
+from tfmem.training.config import TrainConfig
+
+# The learning rate falls linearly to this share of its start: what is learned early settles.
+FINAL_LEARNING_RATE = 0.1
+
+
+def make_network(environment: GymnasiumEnvironment, config: TrainConfig) -> MemoryQNetwork:
+    """The configured Q-network for an environment, with its variables created."""
+    network = MemoryQNetwork(
+        tensor_spec.from_spec(environment.observation_spec()),
+        tensor_spec.from_spec(environment.action_spec()),
+        config.network,
+    )
+    network.create_variables()
+    return network
+
+
+def _strategy(device: str) -> tf.distribute.Strategy:
+    gpu = device == "gpu" or (device == "auto" and bool(tf.config.list_physical_devices("GPU")))
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpu else "/cpu:0")
+
+
+class Learner(tf.Module):
+    """Network, agent, replay and randomness of a run, and the two traced functions over them.
+
+    Args:
+      environment: only its specs and batch size are used.
+      config: the run.
+    """
+
+    def __init__(self, environment: GymnasiumEnvironment, config: TrainConfig):
+        super().__init__(name="learner")
+        self._config = config
+        keras.utils.set_random_seed(config.seed)
+        self._strategy = _strategy(config.device)
+        time_step_spec = tensor_spec.from_spec(environment.time_step_spec())
+        action_spec = tensor_spec.from_spec(environment.action_spec())
+        self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+        # Rewards are scaled so that the root mean square of those that are not 0 is 1: Adam's step has a
+        # fixed size, so what is learned of rewards of 0.02 would drown in it.
+        self._reward_square = tf.Variable(0.0, trainable=False)
+        self._reward_count = tf.Variable(0.0, trainable=False)
+        self._reward_scale = tf.Variable(1.0, trainable=False)
+        self._random = tf.random.Generator.from_seed(config.seed)
+        self.replay = SequenceReplay(
+            time_step_spec,
+            action_spec,
+            num_envs=config.num_envs,
+            capacity=config.replay_capacity,
+        )
+        with self._strategy.scope():
+            self.network = make_network(environment, config)
+            rounds = config.env_steps / (config.num_envs * config.collect_steps)
+            schedule = keras.optimizers.schedules.PolynomialDecay(
+                config.learning_rate,
+                decay_steps=max(1, round(rounds * config.updates)),
+                end_learning_rate=config.learning_rate * FINAL_LEARNING_RATE,
+            )
+            self._optimizer = keras.optimizers.Adam(schedule)
+            self.agent = MemoryDqnAgent(
+                time_step_spec,
+                action_spec,
+                self.network,
+                self._optimizer,
+                n_step_update=config.n_step,
+                burn_in=config.burn_in,
+                double_q=config.double_q,
+                target_update_tau=config.target_tau,
+                gamma=config.gamma,
+                reward_scale_factor=self._reward_scale,
+                gradient_clipping=config.gradient_clip,
+                train_step_counter=self.updates,
+            )
+            self.agent.initialize()
+            self._optimizer.build(self.network.trainable_variables)
+        self._train = tf.function(self.agent.train, jit_compile=True)
+        state_spec = self.network.state_spec
+        self.act = tf.function(
+            self._act,
+            input_signature=[
+                _batched(time_step_spec, config.num_envs),
+                _batched(state_spec, config.num_envs) if state_spec else (),
+            ],
+        )
+        self.learn = tf.function(self._learn, input_signature=[])
+
+    def epsilon(self) -> tf.Tensor:
+        """The probability of a random action now, a scalar."""
+        progress = tf.cast(self.env_steps, tf.float32) / float(self._config.epsilon_steps)
+        return tf.maximum(1.0 - (1.0 - self._config.epsilon) * progress, self._config.epsilon)
+
+    def _act(self, time_step: ts.TimeStep, state):
+        """ε-greedy actions for all environments; stores the frame and counts the steps.
+
+        Takes a batched time step and policy state, returns `(action [E], next state)`.
+        """
+        size = self._config.num_envs
+        q_values, state = self.network(
+            time_step.observation, step_type=time_step.step_type, network_state=state
+        )
+        actions = q_values.shape[-1]
+        explore = self._random.uniform([size]) < self.epsilon()
+        action = tf.where(
+            explore,
+            self._random.uniform([size], 0, actions, tf.int32),
+            tf.argmax(q_values, axis=-1, output_type=tf.int32),
+        )
+        self.replay.add(time_step, action)
+        taken = tf.math.count_nonzero(tf.not_equal(time_step.step_type, ts.StepType.FIRST))
+        self.env_steps.assign_add(taken)
+        self._reward_square.assign_add(tf.reduce_sum(tf.square(time_step.reward)))
+        self._reward_count.assign_add(
+            tf.math.count_nonzero(time_step.reward, dtype=tf.float32)
+        )
+        return action, state
+
+    def _learn(self) -> tf.Tensor:
+        """A round of updates, each on fresh windows; returns the mean loss."""
+        config = self._config
+        stride = config.sequence_length - 1 - config.burn_in
+        mean_square = tf.math.divide_no_nan(self._reward_square, self._reward_count)
+        self._reward_scale.assign(tf.where(mean_square > 0, tf.math.rsqrt(mean_square), 1.0))
+        total = tf.zeros([])
+        for _ in tf.range(config.updates):
+            experience = self.replay.sample(
+                config.batch_size,
+                config.sequence_length,
+                stride=stride,
+                generator=self._random,
+            )
+            total += self._strategy.run(self._train, [experience]).loss
+        return total / config.updates
+
+    def ready(self) -> bool:
+        """Whether there is experience enough to learn from."""
+        frames = max(self._config.learning_starts, self._config.sequence_length * self._config.num_envs)
+        return int(self.env_steps) >= frames
+
+    def weights_are_finite(self) -> bool:
+        """Whether every weight of the network is a finite number."""
+        return all(np.isfinite(variable.numpy()).all() for variable in self.network.variables)
+
+
+def _batched(spec, size: int):
+    return tf.nest.map_structure(lambda s: tf.TensorSpec([size, *s.shape], s.dtype), spec)
