@@ -8,6 +8,7 @@ mended in this process, and importing this module says what to change.
 import os
 
 import tensorflow as tf
+from gym_notices.notices import notices
 
 
 def _require_keras_2() -> None:
@@ -24,5 +25,9 @@ def _require_keras_2() -> None:
 
 
 _require_keras_2()
+
+# TF-Agents imports `gym` for wrappers that tfmem does not use, and gym prints an advertisement for
+# Gymnasium, which tfmem does use.
+notices.clear()
 
 keras = tf.keras

@@ -14,16 +14,19 @@ class MemoryPolicy(tf.Module):
 
     Args:
       network: the Q-network, with its variables created.
+      reward_scale: what rewards were multiplied by in training, 1 by default; the policy's Q-values
+        are divided by it, so that they are in the environment's own units.
     """
 
-    def __init__(self, network: MemoryQNetwork):
+    def __init__(self, network: MemoryQNetwork, reward_scale: tf.Variable | None = None):
         super().__init__(name="memory_policy")
-        self._network = network
-        self._step = tf.function(self._greedy, reduce_retracing=True)
+        self.network = network
+        self.reward_scale = tf.Variable(1.0) if reward_scale is None else reward_scale
+        self._step = tf.function(self._greedy, reduce_retracing=True, autograph=False)
 
     def initial_state(self, batch_size: int) -> State:
         """The state at an episode's start, a dict of `[batch_size, ...]`."""
-        return self._network.initial_state(batch_size)
+        return self.network.initial_state(batch_size)
 
     def step(
         self, observation, is_first: tf.Tensor, state: State
@@ -42,7 +45,8 @@ class MemoryPolicy(tf.Module):
 
     def _greedy(self, observation, is_first, state):
         step_type = tf.where(is_first, ts.StepType.FIRST, ts.StepType.MID)
-        q_values, next_state = self._network(
+        q_values, next_state = self.network(
             observation, step_type=step_type, network_state=state
         )
-        return tf.argmax(q_values, axis=-1, output_type=tf.int32), q_values, dict(next_state or {})
+        action = tf.argmax(q_values, axis=-1, output_type=tf.int32)
+        return action, q_values / self.reward_scale, dict(next_state or {})

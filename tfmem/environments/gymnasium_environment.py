@@ -84,6 +84,11 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
     def batch_size(self) -> int:
         return self._environment.num_envs
 
+    @property
+    def action_space(self) -> gym.Space:
+        """The action space of one environment, before flattening to one discrete choice."""
+        return self._environment.single_action_space
+
     def observation_spec(self):
         return self._observation_spec
 

@@ -1,5 +1,7 @@
 """Reading and writing a memory matrix of N slots of D numbers."""
 
+import functools
+
 import tensorflow as tf
 
 
@@ -20,7 +22,9 @@ def erase_and_add(
       `(decay, update)`, both `[..., N, D]`.
     """
     keep = 1.0 - weights[..., tf.newaxis] * erase[..., tf.newaxis, :]
-    return tf.reduce_prod(keep, axis=-3), tf.einsum("...wn,...wd->...nd", weights, add)
+    # A product of few factors: reduce_prod's gradient would take two cumulative products over them.
+    decay = functools.reduce(tf.multiply, tf.unstack(keep, axis=-3))
+    return decay, tf.einsum("...wn,...wd->...nd", weights, add)
 
 
 def write(memory: tf.Tensor, weights: tf.Tensor, erase: tf.Tensor, add: tf.Tensor) -> tf.Tensor:

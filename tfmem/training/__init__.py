@@ -1,1 +1,38 @@
 """Configuration, the collect-and-learn loop, checkpoints, evaluation."""
+
+from tfmem.training.config import PRESETS, TrainConfig, make_config
+from tfmem.training.evaluation import Evaluation, evaluate
+from tfmem.training.learner import Learner
+from tfmem.training.run import (
+    Diverged,
+    Interrupted,
+    Result,
+    RunFolder,
+    Status,
+    TrainedRun,
+    TrainingRun,
+    environment_description,
+    load_run,
+    run_description,
+    train,
+)
+
+__all__ = [
+    "PRESETS",
+    "Diverged",
+    "Evaluation",
+    "Interrupted",
+    "Learner",
+    "Result",
+    "RunFolder",
+    "Status",
+    "TrainConfig",
+    "TrainedRun",
+    "TrainingRun",
+    "environment_description",
+    "evaluate",
+    "load_run",
+    "make_config",
+    "run_description",
+    "train",
+]

@@ -53,7 +53,7 @@ class Learner(tf.Module):
         # fixed size, so what is learned of rewards of 0.02 would drown in it.
         self._reward_square = tf.Variable(0.0, trainable=False)
         self._reward_count = tf.Variable(0.0, trainable=False)
-        self._reward_scale = tf.Variable(1.0, trainable=False)
+        self.reward_scale = tf.Variable(1.0, trainable=False)
         self._random = tf.random.Generator.from_seed(config.seed)
         self.replay = SequenceReplay(
             time_step_spec,
@@ -80,13 +80,21 @@ class Learner(tf.Module):
                 double_q=config.double_q,
                 target_update_tau=config.target_tau,
                 gamma=config.gamma,
-                reward_scale_factor=self._reward_scale,
+                reward_scale_factor=self.reward_scale,
                 gradient_clipping=config.gradient_clip,
                 train_step_counter=self.updates,
             )
             self.agent.initialize()
             self._optimizer.build(self.network.trainable_variables)
-        self._train = tf.function(self.agent.train, jit_compile=True)
+        # Without AutoGraph: TF-Agents and tfmem branch by TensorFlow's own operations.
+        self._train = tf.function(self.agent.train, jit_compile=True, autograph=False)
+        self._q_values = tf.function(
+            lambda time_step, state: self.network(
+                time_step.observation, step_type=time_step.step_type, network_state=state
+            ),
+            jit_compile=True,
+            autograph=False,
+        )
         state_spec = self.network.state_spec
         self.act = tf.function(
             self._act,
@@ -94,6 +102,7 @@ class Learner(tf.Module):
                 _batched(time_step_spec, config.num_envs),
                 _batched(state_spec, config.num_envs) if state_spec else (),
             ],
+            autograph=False,
         )
         self.learn = tf.function(self._learn, input_signature=[])
 
@@ -108,9 +117,7 @@ class Learner(tf.Module):
         Takes a batched time step and policy state, returns `(action [E], next state)`.
         """
         size = self._config.num_envs
-        q_values, state = self.network(
-            time_step.observation, step_type=time_step.step_type, network_state=state
-        )
+        q_values, state = self._q_values(time_step, state)
         actions = q_values.shape[-1]
         explore = self._random.uniform([size]) < self.epsilon()
         action = tf.where(
@@ -132,7 +139,7 @@ class Learner(tf.Module):
         config = self._config
         stride = config.sequence_length - 1 - config.burn_in
         mean_square = tf.math.divide_no_nan(self._reward_square, self._reward_count)
-        self._reward_scale.assign(tf.where(mean_square > 0, tf.math.rsqrt(mean_square), 1.0))
+        self.reward_scale.assign(tf.where(mean_square > 0, tf.math.rsqrt(mean_square), 1.0))
         total = tf.zeros([])
         for _ in tf.range(config.updates):
             experience = self.replay.sample(

@@ -1,0 +1,111 @@
+"""The whole way: train, evaluate with and without memory, export, serve, play through the network.
+
+Run by `make run`. Each part is one call; the table at the end says what came of it.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import tfmem.quiet  # noqa: F401, I001  before anything that imports TensorFlow
+from tfmem.environments import load
+from tfmem.export import export_policy
+from tfmem.progress import training_progress, working
+from tfmem.serving import PolicyClient
+from tfmem.training import (
+    environment_description,
+    evaluate,
+    load_run,
+    make_config,
+    run_description,
+    train,
+)
+
+ENV_ID = "popgym-RepeatPreviousEasy-v0"
+EPISODES = 100
+PLAYED_EPISODES = 20
+# Environment seed of the first evaluated episode; training and its own evaluations never use these.
+SEED = 0
+
+
+def next_folder(parent: Path) -> Path:
+    """The first of parent/1, parent/2, … that does not exist."""
+    number = 1
+    while (parent / str(number)).exists():
+        number += 1
+    return parent / str(number)
+
+
+def play_through_server(base: Path, name: str):
+    """Starts `tfmem serve`, plays through it with the memory carried by the client, stops it."""
+    command = [sys.executable, "-m", "tfmem", "serve", str(base), "--rest-port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        ready = server.stdout.readline()
+        if not ready.startswith("ready at "):
+            raise SystemExit("the server did not start")
+        with PolicyClient(ready.split()[2], name) as client:
+            return evaluate(client.pinned(), load(ENV_ID), episodes=PLAYED_EPISODES, seed=SEED)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=60_000, help="environment steps")
+    parser.add_argument("--runs", type=Path, default=Path("runs/repeat_previous"))
+    parser.add_argument("--models", type=Path, default=Path("saved_models"))
+    arguments = parser.parse_args()
+
+    config = make_config(ENV_ID, overrides={"env_steps": arguments.steps})
+    out = next_folder(arguments.runs)
+    print(f"training on {ENV_ID} into {out}")
+    with training_progress(config) as watch:
+        result = train(config, out, watch=watch)
+
+    run = load_run(out)
+    environment = load(ENV_ID, num_envs=50)
+    with working("evaluating, with memory and without"):
+        whole = evaluate(run.policy, environment, episodes=EPISODES, seed=SEED)
+        ablated = evaluate(
+            run.policy, environment, episodes=EPISODES, seed=SEED, ablate_memory=True
+        )
+
+    with working("exporting, and comparing the export with the policy"):
+        export = export_policy(
+            run.policy,
+            arguments.models / "repeat_previous",
+            environment=environment_description(config),
+            run=run_description(run),
+        )
+    print(f"exported to {export.path}")
+
+    with working("playing through the server"):
+        served = play_through_server(arguments.models, "repeat_previous")
+    same = all(
+        (there == here).all() for there, here in zip(served.actions, whole.actions, strict=False)
+    )
+
+    table = Table(title=f"{ENV_ID}, seed {config.seed}")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    for label, value in (
+        (f"return, {EPISODES} episodes", f"{whole.mean_return:.3f}"),
+        ("return without memory", f"{ablated.mean_return:.3f}"),
+        (f"return through the server, {PLAYED_EPISODES} episodes", f"{served.mean_return:.3f}"),
+        ("same actions through the server", "yes" if same else "NO"),
+        ("environment steps", str(result.env_steps)),
+        ("updates", str(result.updates)),
+        ("training seconds", f"{result.wall_s:.0f}"),
+    ):
+        table.add_row(label, value)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""The `tfmem` command.
+
+Every command prints one clear line and exits non-zero on bad input, shows progress on a terminal (on standard
+error, so that standard output stays for results), and imports TensorFlow only when it runs.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import tfmem
+from tfmem.validation import InvalidInput
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def _reports_errors(command: Callable) -> Callable:
+    """Turns tfmem's own errors into one line on standard error and a non-zero exit, and keeps TensorFlow quiet."""
+
+    @functools.wraps(command)
+    def wrapped(*args, **kwargs):
+        import tfmem.quiet  # noqa: F401
+
+        try:
+            return command(*args, **kwargs)
+        except InvalidInput as error:
+            raise click.ClickException(str(error)) from error
+        except Exception as error:
+            # These types live in modules that import TensorFlow or requests; name them, don't load them.
+            if type(error).__name__ in ("Interrupted", "Diverged", "ExportMismatch", "ServerError"):
+                raise click.ClickException(str(error)) from error
+            if isinstance(error, ImportError) and "tfmem" in str(error):
+                raise click.ClickException(str(error)) from error
+            raise
+
+    return wrapped
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    for key, value in result.items():
+        shown = f"{value:.3f}" if isinstance(value, float) else value
+        click.echo(f"{key:16} {shown}")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tfmem.__version__, prog_name="tfmem")
+def main() -> None:
+    """Attention and external memory for deep Q-networks: train, look, export, serve.
+
+    Example: tfmem train popgym-RepeatPreviousEasy-v0 --out runs/recall
+    """
+
+
+@main.command()
+@_JSON
+@_reports_errors
+def doctor(as_json: bool) -> None:
+    """Check Python, TensorFlow, Keras, devices and extras.
+
+    Example: tfmem doctor --json
+    """
+    from tfmem.doctor import examine
+
+    findings = examine()
+    ok = all(finding.ok for finding in findings)
+    if as_json:
+        parts = {f.name: {"ok": f.ok, "found": f.found} for f in findings}
+        click.echo(json.dumps({"ok": ok, **parts}))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:12} {finding.found}")
+    sys.exit(0 if ok else 1)
+
+
+def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InvalidInput(f"--set takes key=value, not {setting!r}")
+        try:
+            overrides[key] = json.loads(text)
+        except json.JSONDecodeError:
+            overrides[key] = text
+    return overrides
+
+
+@main.command()
+@click.argument("env_id")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--preset", default="recall", show_default=True, help="Family of tasks.")
+@click.option("--steps", type=int, help="Environment steps (env_steps).")
+@click.option("--seed", type=int, help="Seed of the run.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a field of the configuration, such as learning_rate=0.001, core=lstm, core.slots=64.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
+@_JSON
+@_reports_errors
+def train(
+    env_id: str,
+    out: Path,
+    preset: str,
+    steps: int | None,
+    seed: int | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train a memory-augmented DQN on ENV_ID, a Gymnasium id or module:id.
+
+    The folder gets config.json, checkpoints, TensorBoard events, metrics.jsonl and result.json. A resumed
+    run keeps its own configuration.
+
+    Example: tfmem train popgym-RepeatPreviousEasy-v0 --out runs/recall --steps 100000
+    """
+    from tfmem.progress import training_progress
+    from tfmem.training import RunFolder, make_config
+    from tfmem.training import train as train_run
+
+    overrides = _parse_settings(settings)
+    overrides |= {k: v for k, v in (("env_steps", steps), ("seed", seed)) if v is not None}
+    if resume:
+        config = RunFolder(out).config()
+        if config.env_id != env_id:
+            raise InvalidInput(f"{out} is a run of {config.env_id}, not of {env_id}")
+        if overrides:
+            raise InvalidInput("a resumed run keeps its configuration; leave --steps, --seed and --set out")
+    else:
+        config = make_config(env_id, preset=preset, overrides=overrides)
+    with training_progress(config) as watch:
+        result = train_run(config, out, resume=resume, watch=watch)
+    _print(dataclasses.asdict(result), as_json)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--env", "env_id", help="Environment id; by default the one it was trained on.")
+@click.option("--episodes", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Environment seed of the first.")
+@click.option("--ablate-memory", is_flag=True, help="Put the initial memory in place at every step.")
+@_JSON
+@_reports_errors
+def evaluate(
+    path: Path, env_id: str | None, episodes: int, seed: int, ablate_memory: bool, as_json: bool
+) -> None:
+    """Play greedy episodes with a run, or with a version folder of an export.
+
+    Example: tfmem evaluate runs/recall --episodes 100 --ablate-memory
+    """
+    from tfmem.progress import working
+    from tfmem.training import evaluate as evaluate_policy
+
+    with working("loading"):
+        policy, environment = _policy_and_environment(path, env_id, min(episodes, 50))
+    with working(f"playing {episodes} episodes"):
+        evaluation = evaluate_policy(
+            policy, environment, episodes=episodes, seed=seed, ablate_memory=ablate_memory
+        )
+    _print(
+        {
+            "env": env_id or _environment_of(path)["id"],
+            "episodes": episodes,
+            "mean_return": evaluation.mean_return,
+            "std_return": evaluation.std_return,
+        },
+        as_json,
+    )
+
+
+def _environment_of(path: Path) -> dict[str, Any]:
+    """What the policy in `path` was trained on: id, kwargs and the observation's extra parts."""
+    from tfmem.export import MANIFEST_PATH, read_manifest
+    from tfmem.training import RunFolder, environment_description
+
+    if (path / MANIFEST_PATH).exists():
+        return read_manifest(path)["environment"]
+    if not (path / "config.json").exists():
+        raise InvalidInput(f"{path} is neither the folder of a run nor a version folder of an export")
+    return environment_description(RunFolder(path).config())
+
+
+def _policy_and_environment(path: Path, env_id: str | None, num_envs: int):
+    from tfmem.environments import load
+    from tfmem.export import MANIFEST_PATH, load_policy
+    from tfmem.training import load_run
+
+    description = _environment_of(path)
+    exported = (path / MANIFEST_PATH).exists()
+    environment = load(
+        env_id or description["id"],
+        num_envs=num_envs,
+        env_kwargs=description["kwargs"] if env_id in (None, description["id"]) else None,
+        previous_action=description["previous_action"],
+        previous_reward=description["previous_reward"],
+    )
+    policy = load_policy(path) if exported else load_run(path).policy
+    return policy, environment
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("base", type=click.Path(path_type=Path))
+@_JSON
+@_reports_errors
+def export(run: Path, base: Path, as_json: bool) -> None:
+    """Export RUN's policy as the next version of the served model BASE, a folder …/NAME.
+
+    Example: tfmem export runs/recall saved_models/repeat_previous
+    """
+    from tfmem.export import export_policy
+    from tfmem.progress import working
+    from tfmem.training import environment_description, load_run, run_description
+
+    with working("loading"):
+        trained = load_run(run)
+    with working("exporting, and comparing the export with the policy"):
+        exported = export_policy(
+            trained.policy,
+            base,
+            environment=environment_description(trained.config),
+            run=run_description(trained),
+        )
+    _print(
+        {
+            "path": str(exported.path),
+            "version": exported.version,
+            "fingerprint": exported.fingerprint,
+        },
+        as_json,
+    )
+
+
+@main.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.option("--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@_reports_errors
+def serve(base: Path, rest_port: int, host: str) -> None:
+    """Serve the newest version of every model in BASE over TF Serving's REST API.
+
+    BASE holds NAME/VERSION/ folders. Stops on Ctrl-C or SIGTERM, once running requests are answered.
+
+    Example: tfmem serve saved_models --rest-port 8501
+    """
+    import asyncio
+    import signal
+
+    from tfmem.progress import working
+
+    with working("loading"):
+        from tfmem.serving import server
+
+        models = server.load_models(base)
+
+    def ready(url: str) -> None:
+        names = ", ".join(f"{name} version {model.version}" for name, model in models.items())
+        click.echo(f"ready at {url} with {names}")
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, stop.set)
+        await server.serve(models, host=host, rest_port=rest_port, ready=ready, stop=stop)
+
+    asyncio.run(run())
+
+
+@main.command()
+@click.argument("name")
+@click.option("--server", required=True, metavar="URL", help="Such as http://127.0.0.1:8501.")
+@click.option("--env", "env_id", required=True, help="Environment id.")
+@click.option("--episodes", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Environment seed of the first.")
+@_JSON
+@_reports_errors
+def play(
+    name: str, server: str, env_id: str, episodes: int, seed: int, as_json: bool
+) -> None:
+    """Play episodes through a server with the model NAME, its memory carried along.
+
+    Example: tfmem play repeat_previous --server http://127.0.0.1:8501 --env popgym-RepeatPreviousEasy-v0
+    """
+    import numpy as np
+
+    from tfmem.environments import load
+    from tfmem.progress import working
+    from tfmem.serving import PolicyClient
+    from tfmem.training import evaluate as evaluate_policy
+
+    with PolicyClient(server, name) as client:
+        policy = _Timed(client.pinned())
+        environment = load(
+            env_id,
+            previous_action="observation_previous_action" in policy.inputs,
+            previous_reward="observation_previous_reward" in policy.inputs,
+        )
+        with working(f"playing {episodes} episodes"):
+            evaluation = evaluate_policy(policy, environment, episodes=episodes, seed=seed)
+    p50, p99 = np.percentile(policy.latencies_ms, [50, 99])
+    _print(
+        {
+            "env": env_id,
+            "episodes": episodes,
+            "mean_return": evaluation.mean_return,
+            "std_return": evaluation.std_return,
+            "p50_ms": round(float(p50), 3),
+            "p99_ms": round(float(p99), 3),
+        },
+        as_json,
+    )
+
+
+class _Timed:
+    """A served policy that notes how long each step took."""
+
+    def __init__(self, policy):
+        self._policy = policy
+        self.inputs = policy.inputs
+        self.latencies_ms: list[float] = []
+
+    def initial_state(self, batch_size: int):
+        return self._policy.initial_state(batch_size)
+
+    def step(self, observation, is_first, state):
+        started = time.perf_counter()
+        answer = self._policy.step(observation, is_first, state)
+        self.latencies_ms.append(1e3 * (time.perf_counter() - started))
+        return answer

@@ -1,0 +1,150 @@
+"""Writes a policy as the next version of a served model."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+
+from tfmem.agents import MemoryPolicy
+from tfmem.export import check
+from tfmem.export.manifest import MANIFEST_PATH, make_manifest
+from tfmem.export.signatures import ExportedPolicy
+from tfmem.serving import wire
+
+# Steps and batch of the comparison that every export has to pass.
+CHECK_STEPS = 32
+CHECK_BATCH = 3
+# Q-values may differ by rounding between processes; actions may not.
+CHECK_TOLERANCE = 1e-4
+
+
+class ExportMismatch(Exception):
+    """The reloaded export does not act as the policy does; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A finished export.
+
+    Attributes:
+      path: its version folder.
+      version: its number.
+      fingerprint: of the state's spec; see `tfmem.serving.wire.fingerprint`.
+    """
+
+    path: Path
+    version: int
+    fingerprint: str
+
+
+def export_policy(
+    policy: MemoryPolicy,
+    base: str | os.PathLike[str],
+    *,
+    environment: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
+) -> Export:
+    """Exports a policy to `base/<next version>` and checks that it acts as the policy does.
+
+    The export is written beside its place, loaded in a process that has TensorFlow alone, and compared with
+    the policy over random observations, action by action, with its memory carried along. Only then is it
+    renamed into place, so a server that watches the folder never sees a part or a wrong one, and no version
+    is ever overwritten.
+
+    Args:
+      policy: what to export.
+      base: the model's folder, `…/NAME`; NAME is what it is served as.
+      environment: where the policy belongs; goes into the manifest.
+      run: where it comes from and how well it did; goes into the manifest.
+
+    Returns:
+      The new version.
+
+    Raises:
+      ExportMismatch: when the reloaded export differs; names the first difference.
+    """
+    base = Path(base)
+    base.mkdir(parents=True, exist_ok=True)
+    observation_spec = policy.network.input_tensor_spec
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=base) as staging:
+        model = Path(staging) / "model"
+        module = ExportedPolicy(policy, observation_spec)
+        tf.saved_model.save(module, str(model), signatures=module.signatures())
+        _compare(policy, model, Path(staging))
+        version = _next_version(base)
+        manifest = make_manifest(
+            observation_spec=observation_spec,
+            state_spec=dict(policy.network.state_spec or {}),
+            actions=policy.network.create_variables().shape[-1],
+            name=base.name,
+            version=version,
+            environment=environment or {},
+            run=run or {},
+        )
+        (model / MANIFEST_PATH).parent.mkdir(exist_ok=True)
+        (model / MANIFEST_PATH).write_text(json.dumps(manifest, indent=2) + "\n")
+        # SavedModel leaves an empty folder for assets, which a repository would not keep.
+        shutil.rmtree(model / "assets", ignore_errors=True)
+        path = base / str(version)
+        model.rename(path)
+    return Export(path=path, version=version, fingerprint=manifest["fingerprint"])
+
+
+def _next_version(base: Path) -> int:
+    versions = [int(entry.name) for entry in base.iterdir() if entry.name.isdigit()]
+    return max(versions, default=0) + 1
+
+
+def _compare(policy: MemoryPolicy, model: Path, staging: Path) -> None:
+    """Raises `ExportMismatch` unless `model`, reloaded without tfmem, acts as `policy` does."""
+    observations = [
+        tensor_spec.sample_spec_nest(policy.network.input_tensor_spec, outer_dims=[CHECK_BATCH])
+        for _ in range(CHECK_STEPS)
+    ]
+    rng = np.random.default_rng(0)
+    is_first = rng.random([CHECK_STEPS, CHECK_BATCH]) < 0.1
+    initial = policy.initial_state(CHECK_BATCH)
+    inputs = {wire.IS_FIRST: is_first}
+    for name in wire.flatten_observation(observations[0]):
+        inputs[name] = np.stack([wire.flatten_observation(o)[name] for o in observations])
+    inputs |= {f"state/{name}": part.numpy() for name, part in initial.items()}
+
+    expected: dict[str, list[np.ndarray]] = {}
+    state = initial
+    for observation, first in zip(observations, is_first, strict=True):
+        action, q_values, state = policy.step(observation, tf.constant(first), state)
+        for name, value in {wire.ACTION: action, wire.Q_VALUES: q_values, **state}.items():
+            expected.setdefault(name, []).append(value.numpy())
+
+    inputs_path, outputs_path = staging / "inputs.npz", staging / "outputs.npz"
+    np.savez(inputs_path, **inputs)
+    process = subprocess.run(
+        [sys.executable, "-I", check.__file__, str(model), str(inputs_path), str(outputs_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    if process.returncode != 0:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ExportMismatch(f"the export cannot be loaded by TensorFlow alone: {last}")
+    found = dict(np.load(outputs_path))
+    foreign = found.pop("foreign").tolist()
+    if foreign:
+        raise ExportMismatch(f"loading the export imported {', '.join(foreign)}")
+    for name, values in expected.items():
+        exact = name == wire.ACTION
+        same = np.isclose(
+            found[name], np.stack(values), rtol=0, atol=0 if exact else CHECK_TOLERANCE
+        )
+        if not same.all():
+            step = int(np.argwhere(~same)[0][0])
+            raise ExportMismatch(f"the reloaded export's {name} differs at step {step}")

@@ -1,0 +1,59 @@
+"""An exported policy, read back."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmem.export.manifest import read_manifest
+from tfmem.serving import wire
+
+
+class LoadedPolicy:
+    """An exported policy with the interface of `tfmem.agents.MemoryPolicy`.
+
+    Args:
+      path: a version folder, `BASE/NAME/VERSION`.
+
+    Raises:
+      InvalidInput: when `path` holds no export of tfmem.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.manifest = read_manifest(Path(path))
+        self._model = tf.saved_model.load(os.fspath(path))  # keeps the variables alive
+        self._step = self._model.signatures["step"]
+        self._initial_state = self._model.signatures.get("initial_state")
+
+    def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
+        """The state at an episode's start, a dict of `[batch_size, ...]`."""
+        if self._initial_state is None:
+            return {}
+        return self._initial_state(**{wire.BATCH: tf.zeros([batch_size], tf.int32)})
+
+    def step(
+        self, observation: Any, is_first: Any, state: dict[str, Any]
+    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        """Acts once; see `tfmem.agents.MemoryPolicy.step`."""
+        specs = self.manifest["observation"]
+        inputs = {
+            name: tf.constant(np.asarray(part, specs[name]["dtype"]))
+            for name, part in wire.flatten_observation(observation).items()
+        }
+        outputs = self._step(
+            **inputs, **{wire.IS_FIRST: tf.convert_to_tensor(is_first, tf.bool)}, **state
+        )
+        next_state = {name: outputs[name] for name in self.manifest["state"]}
+        return outputs[wire.ACTION], outputs[wire.Q_VALUES], next_state
+
+
+def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:
+    """Loads the export in a version folder; see `LoadedPolicy`.
+
+    Example:
+      >>> policy = load_policy("saved_models/repeat_previous/1")
+      >>> action, q_values, state = policy.step([2], [True], policy.initial_state(1))
+    """
+    return LoadedPolicy(path)

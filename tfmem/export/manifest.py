@@ -1,0 +1,61 @@
+"""What an export says about itself, as JSON beside the model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+
+from tfmem.serving import wire
+from tfmem.validation import InvalidInput
+
+# TF Serving ignores what it does not know in `assets.extra`.
+MANIFEST_PATH = Path("assets.extra") / "tfmem.json"
+FORMAT = 1
+
+
+def describe_spec(spec: tf.TypeSpec) -> dict[str, Any]:
+    """A spec as JSON values: dtype, shape and, where there are any, bounds."""
+    described: dict[str, Any] = {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+    if isinstance(spec, tensor_spec.BoundedTensorSpec):
+        described |= {"minimum": spec.minimum.tolist(), "maximum": spec.maximum.tolist()}
+    return described
+
+
+def make_manifest(
+    *,
+    observation_spec,
+    state_spec: dict[str, tf.TensorSpec],
+    actions: int,
+    name: str,
+    version: int,
+    environment: dict[str, Any],
+    run: dict[str, Any],
+) -> dict[str, Any]:
+    """The manifest of an export; its form is described in docs/export.md."""
+    state = {key: describe_spec(spec) for key, spec in state_spec.items()}
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": version,
+        "observation": {
+            key: describe_spec(spec)
+            for key, spec in wire.flatten_observation(observation_spec).items()
+        },
+        "action": {"dtype": "int32", "count": actions, "space": environment.get("action_space")},
+        "state": state,
+        "fingerprint": wire.fingerprint(state),
+        "environment": environment,
+        "run": run,
+    }
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the export in the version folder `path`; `InvalidInput` where there is none."""
+    file = path / MANIFEST_PATH
+    if not file.exists():
+        raise InvalidInput(
+            f"{path} is not a version folder of a tfmem export: there is no {MANIFEST_PATH}"
+        )
+    return json.loads(file.read_text())

@@ -1,0 +1,425 @@
+"""A training run and its folder: config.json, checkpoints, TensorBoard events, metrics.jsonl, result.json.
+
+A run is a sequence of phases of `checkpoint_interval` environment steps. A phase starts by resetting every
+environment from a seed that depends on the run's seed and the steps so far, and ends with an evaluation and
+a checkpoint of everything else: networks, optimiser, replay, random state, counters. So a run that was
+killed goes on from its last checkpoint as the uninterrupted run did, for any environment that is
+deterministic from its seed; what the reset costs is the unfinished episodes at the end of each phase.
+"""
+
+import collections
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfmem.agents import MemoryPolicy
+from tfmem.environments import GymnasiumEnvironment, load
+from tfmem.training.config import TrainConfig
+from tfmem.training.evaluation import evaluate
+from tfmem.training.learner import Learner, make_network
+from tfmem.validation import InvalidInput, require
+
+# Evaluation during training plays episodes from these environment seeds on.
+EVALUATION_SEED = 1_000_000
+# A loss above this, in units of the normalised reward's square, is divergence.
+EXPLODED_LOSS = 1e6
+# Windows of recent training episodes whose mean return is shown.
+RECENT_EPISODES = 100
+
+
+class Interrupted(Exception):
+    """Training was stopped from the keyboard after saving; the message says how to go on."""
+
+
+class Diverged(Exception):
+    """The loss or the weights are no longer finite or sane; the message names the last good checkpoint."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run is, for whoever watches it.
+
+    Attributes:
+      doing: what happens now, in a word or two.
+      env_steps: steps taken.
+      updates: updates made.
+      recent_return: mean return of the latest training episodes, which explore; nan before the first ends.
+      greedy_return: mean return of the latest evaluation; nan before the first.
+    """
+
+    doing: str
+    env_steps: int
+    updates: int
+    recent_return: float
+    greedy_return: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run came to; `result.json`.
+
+    Attributes:
+      env: environment id.
+      seed: the run's seed.
+      env_steps: steps taken.
+      updates: updates made.
+      wall_s: seconds, interruptions not counted.
+      final_return: mean greedy return of the last evaluation.
+      best_return: the highest of all evaluations, the last included.
+    """
+
+    env: str
+    seed: int
+    env_steps: int
+    updates: int
+    wall_s: float
+    final_return: float
+    best_return: float
+
+
+def train(
+    config: TrainConfig,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    watch: Callable[[Status], None] | None = None,
+) -> Result:
+    """Trains a memory-augmented DQN and leaves everything about it in a folder.
+
+    Args:
+      config: the run.
+      out: the run's folder; created, and must not hold a run unless `resume`.
+      resume: go on with the run in `out` from its last checkpoint; `config` must be the run's own.
+      watch: called with the `Status` after every round of updates.
+
+    Returns:
+      The run's result, also written to `out/result.json`.
+
+    Raises:
+      InvalidInput: when the folder, configuration or environment does not fit.
+      Interrupted: after Ctrl-C, once everything has been saved.
+      Diverged: when the loss is not finite or has exploded.
+    """
+    return TrainingRun(config, out, resume=resume).run(watch)
+
+
+class TrainingRun:
+    """A run that can be started or gone on with; see `train`."""
+
+    def __init__(self, config: TrainConfig, out: str | os.PathLike[str], *, resume: bool = False):
+        self.config = config
+        self.folder = RunFolder(Path(out))
+        self.folder.prepare(config, resume=resume)
+        self.environment = load_environment(config, config.num_envs)
+        self.evaluation_environment = load_environment(config, config.eval_episodes)
+        self.learner = Learner(self.environment, config)
+        self.policy = MemoryPolicy(self.learner.network, self.learner.reward_scale)
+        self._wall_s = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(learner=self.learner, wall_s=self._wall_s),
+            str(self.folder.checkpoints),
+            max_to_keep=2,
+        )
+        self._metrics: list[dict[str, Any]] = []
+        if resume:
+            self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+            self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
+        # A default writer only while recording: the agent's own summaries cannot be compiled by XLA.
+        self._writer = tf.summary.create_file_writer(str(self.folder.events))
+        self._recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
+        self._started = time.monotonic()
+
+    def run(self, watch: Callable[[Status], None] | None = None) -> Result:
+        """Trains until the budget is spent; see `train`."""
+        watch = watch or (lambda status: None)
+        self._started = time.monotonic()
+        try:
+            while self._env_steps < self.config.env_steps:
+                self._phase(watch)
+        except KeyboardInterrupt as stop:
+            self._save()
+            raise Interrupted(
+                f"stopped at environment step {self._env_steps} and saved; go on with --resume"
+            ) from stop
+        finally:
+            self._writer.close()
+            self.environment.close()
+            self.evaluation_environment.close()
+        return self._finish()
+
+    @property
+    def _env_steps(self) -> int:
+        return int(self.learner.env_steps)
+
+    def _phase(self, watch: Callable[[Status], None]) -> None:
+        interval = self.config.checkpoint_interval
+        target = min((self._env_steps // interval + 1) * interval, self.config.env_steps)
+        losses = []
+        for loss in self._learn_until(target):
+            losses.append(loss)
+            watch(self._status("training"))
+        watch(self._status("evaluating"))
+        greedy_return = evaluate(
+            self.policy,
+            self.evaluation_environment,
+            episodes=self.config.eval_episodes,
+            seed=EVALUATION_SEED,
+        ).mean_return
+        self._record(float(np.mean(losses)), greedy_return)
+        watch(self._status("saving"))
+        self._save()
+
+    def _learn_until(self, target: int) -> Iterator[float]:
+        """Collects and learns to `target` environment steps; yields the loss after every round."""
+        config, learner, environment = self.config, self.learner, self.environment
+        seeds = np.random.SeedSequence([config.seed, self._env_steps])
+        environment.seed(int(seeds.generate_state(1)[0]) >> 1)
+        time_step = environment.reset()
+        state = learner.network.initial_state(config.num_envs) or ()
+        returns = np.zeros(config.num_envs)
+        while self._env_steps < target:
+            for _ in range(config.collect_steps):
+                action, state = learner.act(time_step, state)
+                time_step = environment.step(action.numpy())
+                returns += time_step.reward
+                ended = time_step.is_last()
+                self._recent.extend(returns[ended])
+                returns[ended] = 0.0
+            loss = math.nan
+            if learner.ready():
+                loss = float(learner.learn())
+                if not abs(loss) < EXPLODED_LOSS:
+                    raise self._diverged(f"the loss is {loss:g}")
+            yield loss
+
+    def _status(self, doing: str) -> Status:
+        return Status(
+            doing=doing,
+            env_steps=self._env_steps,
+            updates=int(self.learner.updates),
+            recent_return=float(np.mean(self._recent)) if self._recent else math.nan,
+            greedy_return=self._metrics[-1]["greedy_return"] if self._metrics else math.nan,
+        )
+
+    def _record(self, loss: float, greedy_return: float) -> None:
+        status = self._status("recording")
+        scalars = {
+            "loss": loss,
+            "epsilon": float(self.learner.epsilon()),
+            "train_return": status.recent_return,
+            "greedy_return": greedy_return,
+        }
+        with self._writer.as_default():
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value, step=status.env_steps)
+        row = {
+            "env_steps": status.env_steps,
+            "updates": status.updates,
+            "wall_s": round(self._wall(), 2),
+            **{name: value if math.isfinite(value) else None for name, value in scalars.items()},
+        }
+        self._metrics.append(row)
+        self.folder.add_metrics(row)
+
+    def _wall(self) -> float:
+        return float(self._wall_s) + time.monotonic() - self._started
+
+    def _save(self) -> None:
+        if not self.learner.weights_are_finite():
+            raise self._diverged("a weight is not finite")
+        self._wall_s.assign(self._wall())
+        self._started = time.monotonic()
+        self._manager.save(checkpoint_number=self._env_steps)
+
+    def _diverged(self, what: str) -> Diverged:
+        last = self._manager.latest_checkpoint
+        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was saved yet"
+        return Diverged(
+            f"{what} at environment step {self._env_steps}; {kept}; "
+            "try a lower learning_rate or gradient_clip"
+        )
+
+    def _finish(self) -> Result:
+        evaluations = [row["greedy_return"] for row in self._metrics]
+        result = Result(
+            env=self.config.env_id,
+            seed=self.config.seed,
+            env_steps=self._env_steps,
+            updates=int(self.learner.updates),
+            wall_s=round(self._wall(), 2),
+            final_return=evaluations[-1],
+            best_return=max(evaluations),
+        )
+        self.folder.write_result(result)
+        return result
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run read back from its folder.
+
+    Attributes:
+      config: the run's configuration.
+      policy: the greedy policy of its last checkpoint.
+      env_steps: environment steps at that checkpoint.
+      metrics: the rows of metrics.jsonl.
+    """
+
+    config: TrainConfig
+    policy: MemoryPolicy
+    env_steps: int
+    metrics: list[dict[str, Any]]
+
+
+def load_run(path: str | os.PathLike[str]) -> TrainedRun:
+    """Reads a run's configuration and the policy of its last checkpoint.
+
+    Raises:
+      InvalidInput: when there is no run or no checkpoint in `path`.
+    """
+    folder = RunFolder(Path(path))
+    config = folder.config()
+    latest = folder.latest_checkpoint()
+    environment = load_environment(config, num_envs=1)
+    network = make_network(environment, config)
+    environment.close()
+    parts = tf.train.Checkpoint(
+        network=network,
+        reward_scale=tf.Variable(1.0),
+        env_steps=tf.Variable(0, dtype=tf.int64),
+    )
+    tf.train.Checkpoint(learner=parts).restore(latest).expect_partial()
+    return TrainedRun(
+        config=config,
+        policy=MemoryPolicy(network, parts.reward_scale),
+        env_steps=int(parts.env_steps),
+        metrics=folder.metrics(),
+    )
+
+
+def load_environment(config: TrainConfig, num_envs: int) -> GymnasiumEnvironment:
+    """`num_envs` copies of the environment that `config` asks for."""
+    return load(
+        config.env_id,
+        num_envs=num_envs,
+        env_kwargs=config.env_kwargs,
+        previous_action=config.previous_action,
+        previous_reward=config.previous_reward,
+    )
+
+
+def environment_description(config: TrainConfig) -> dict[str, Any]:
+    """The environment that `config` asks for, as an export's manifest tells it."""
+    environment = load_environment(config, num_envs=1)
+    action_space = str(environment.action_space)
+    environment.close()
+    return {
+        "id": config.env_id,
+        "kwargs": config.env_kwargs,
+        "previous_action": config.previous_action,
+        "previous_reward": config.previous_reward,
+        "action_space": action_space,
+    }
+
+
+def run_description(run: TrainedRun) -> dict[str, Any]:
+    """Where a policy comes from, as an export's manifest tells it."""
+    evaluation = run.metrics[-1] if run.metrics else {}
+    return {
+        "config": json.loads(run.config.to_json()),
+        "env_steps": run.env_steps,
+        "updates": evaluation.get("updates"),
+        "greedy_return": evaluation.get("greedy_return"),
+        "eval_episodes": run.config.eval_episodes,
+    }
+
+
+class RunFolder:
+    """The files of a run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.events = path / "events"
+        self._config = path / "config.json"
+        self._metrics = path / "metrics.jsonl"
+        self._result = path / "result.json"
+
+    def prepare(self, config: TrainConfig, *, resume: bool) -> None:
+        """Makes the folder ready for `config`; raises `InvalidInput` where it holds what does not fit."""
+        if resume:
+            require(
+                config == self.config(),
+                f"the configuration given with resume for {self.path}",
+                _difference(config, self.config()),
+                "the run's own",
+            )
+            self.latest_checkpoint()
+            return
+        if self._config.exists():
+            raise InvalidInput(f"{self.path} already holds a run; go on with --resume or name another folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_whole(self._config, config.to_json())
+
+    def config(self) -> TrainConfig:
+        """The run's configuration."""
+        if not self._config.exists():
+            raise InvalidInput(f"{self.path} holds no run: there is no {self._config.name}")
+        try:
+            return TrainConfig.from_dict(json.loads(self._config.read_text()))
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"{self._config} is not JSON: {error}") from error
+
+    def latest_checkpoint(self) -> str:
+        """The path of the newest complete checkpoint."""
+        latest = tf.train.latest_checkpoint(str(self.checkpoints))
+        if latest is None:
+            raise InvalidInput(f"{self.path} holds no checkpoint yet; train without --resume in a new folder")
+        return latest
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The recorded rows, oldest first; a kill may have cut the last line off, which then is no row."""
+        if not self._metrics.exists():
+            return []
+        lines = self._metrics.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def add_metrics(self, row: dict[str, Any]) -> None:
+        """Appends a row."""
+        with self._metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget_metrics_after(self, env_steps: int) -> list[dict[str, Any]]:
+        """Drops rows that a killed run wrote after its last checkpoint; returns the others."""
+        rows = [row for row in self.metrics() if row["env_steps"] <= env_steps]
+        _write_whole(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        return rows
+
+    def write_result(self, result: Result) -> None:
+        """Writes result.json."""
+        _write_whole(self._result, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+
+
+def _difference(given: TrainConfig, own: TrainConfig) -> str:
+    changed = [
+        field.name
+        for field in dataclasses.fields(own)
+        if getattr(given, field.name) != getattr(own, field.name)
+    ]
+    return f"another {', '.join(changed)}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes a file so that a kill leaves the old or the new content, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
