@@ -76,7 +76,10 @@ def plot(runs: list[dict]) -> None:
 
 
 def table(runs: list[dict]) -> str:
-    lines = ["| core | seeds | return, each seed | mean | without memory | seconds |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| core | seeds | return, each seed | mean | without memory | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
     for core in CORES:
         mine = [r for r in runs if r["core"] == core]
         if mine:

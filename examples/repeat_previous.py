@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import tfmem.quiet  # noqa: F401, I001  before anything that imports TensorFlow
+import tfmem.quiet  # noqa: F401  before anything that imports TensorFlow
 from tfmem.environments import load
 from tfmem.export import export_policy
 from tfmem.progress import training_progress, working
@@ -72,9 +72,7 @@ def main() -> None:
     environment = load(ENV_ID, num_envs=50)
     with working("evaluating, with memory and without"):
         whole = evaluate(run.policy, environment, episodes=EPISODES, seed=SEED)
-        ablated = evaluate(
-            run.policy, environment, episodes=EPISODES, seed=SEED, ablate_memory=True
-        )
+        ablated = evaluate(run.policy, environment, episodes=EPISODES, seed=SEED, ablate_memory=True)
 
     with working("exporting, and comparing the export with the policy"):
         export = export_policy(
@@ -87,9 +85,7 @@ def main() -> None:
 
     with working("playing through the server"):
         served = play_through_server(arguments.models, "repeat_previous")
-    same = all(
-        (there == here).all() for there, here in zip(served.actions, whole.actions, strict=False)
-    )
+    same = all((there == here).all() for there, here in zip(served.actions, whole.actions, strict=False))
 
     table = Table(title=f"{ENV_ID}, seed {config.seed}")
     table.add_column("")

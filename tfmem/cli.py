@@ -22,7 +22,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result a
 
 
 def _reports_errors(command: Callable) -> Callable:
-    """Turns tfmem's own errors into one line on standard error and a non-zero exit, and keeps TensorFlow quiet."""
+    """Turns tfmem's own errors into one line on standard error and a non-zero exit; quiets TensorFlow."""
 
     @functools.wraps(command)
     def wrapped(*args, **kwargs):
@@ -289,9 +289,7 @@ def serve(base: Path, rest_port: int, host: str) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Environment seed of the first.")
 @_JSON
 @_reports_errors
-def play(
-    name: str, server: str, env_id: str, episodes: int, seed: int, as_json: bool
-) -> None:
+def play(name: str, server: str, env_id: str, episodes: int, seed: int, as_json: bool) -> None:
     """Play episodes through a server with the model NAME, its memory carried along.
 
     Example: tfmem play repeat_previous --server http://127.0.0.1:8501 --env popgym-RepeatPreviousEasy-v0

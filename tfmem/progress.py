@@ -40,7 +40,7 @@ def training_progress(config: "TrainConfig") -> Iterator[Callable[["Status"], No
     )
     with progress:
         task = progress.add_task(
-            "", total=config.env_steps, doing="starting", updates=0, recent="–", greedy="–"
+            "", total=config.env_steps, doing="starting", updates=0, recent="-", greedy="-"
         )
 
         def watch(status: "Status") -> None:
@@ -57,7 +57,7 @@ def training_progress(config: "TrainConfig") -> Iterator[Callable[["Status"], No
 
 
 def _shown(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _replay_megabytes(config: "TrainConfig") -> float:

@@ -1,7 +1,7 @@
 """Import this before TensorFlow to keep its start-up messages off the terminal.
 
-TensorFlow's libraries write some of them to file descriptor 2 before any log level is read, so for the time of
-its import that descriptor points elsewhere. Python's own errors are not affected.
+TensorFlow's libraries write some of them to file descriptor 2 before any log level is read, so during its
+import that descriptor points elsewhere. Python's own errors are not affected.
 """
 
 import contextlib
@@ -28,6 +28,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Whoever needs a TensorFlow that cannot be imported says so when importing it.
 with _silenced_descriptor(2), contextlib.suppress(ImportError):
-    import tensorflow
     import tf_agents.environments
     import tf_agents.networks  # noqa: F401

@@ -99,12 +99,8 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
             observation, mask = self._observation_and_action_constraint_splitter(observation)
 
         with tf.name_scope("loss"):
-            q_values, _ = self._q_network(
-                observation, step_type=experience.step_type, training=training
-            )
-            target_q_values, _ = self._target_q_network(
-                observation, step_type=experience.step_type
-            )
+            q_values, _ = self._q_network(observation, step_type=experience.step_type, training=training)
+            target_q_values, _ = self._target_q_network(observation, step_type=experience.step_type)
             chosen_by = q_values if self._double_q else target_q_values
             if mask is not None:
                 chosen_by = tf.where(tf.cast(mask, tf.bool), chosen_by, chosen_by.dtype.min)
@@ -132,6 +128,4 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
             step=self.train_step_counter,
             name_scope="Losses/",
         )
-        return tf_agent.LossInfo(
-            loss, dqn_agent.DqnLossInfo(td_loss=td_loss, td_error=td_error)
-        )
+        return tf_agent.LossInfo(loss, dqn_agent.DqnLossInfo(td_loss=td_loss, td_error=td_error))

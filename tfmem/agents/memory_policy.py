@@ -28,9 +28,7 @@ class MemoryPolicy(tf.Module):
         """The state at an episode's start, a dict of `[batch_size, ...]`."""
         return self.network.initial_state(batch_size)
 
-    def step(
-        self, observation, is_first: tf.Tensor, state: State
-    ) -> tuple[tf.Tensor, tf.Tensor, State]:
+    def step(self, observation, is_first: tf.Tensor, state: State) -> tuple[tf.Tensor, tf.Tensor, State]:
         """Acts once.
 
         Args:
@@ -45,8 +43,6 @@ class MemoryPolicy(tf.Module):
 
     def _greedy(self, observation, is_first, state):
         step_type = tf.where(is_first, ts.StepType.FIRST, ts.StepType.MID)
-        q_values, next_state = self.network(
-            observation, step_type=step_type, network_state=state
-        )
+        q_values, next_state = self.network(observation, step_type=step_type, network_state=state)
         action = tf.argmax(q_values, axis=-1, output_type=tf.int32)
         return action, q_values / self.reward_scale, dict(next_state or {})

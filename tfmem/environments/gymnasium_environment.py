@@ -175,9 +175,7 @@ def load(
     require(num_envs >= 1, "num_envs", num_envs, "at least 1")
     _register(env_id)
     try:
-        vector = gym.make_vec(
-            env_id, num_envs=num_envs, vectorization_mode="sync", **(env_kwargs or {})
-        )
+        vector = gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync", **(env_kwargs or {}))
     except gym.error.UnregisteredEnv as error:
         raise InvalidInput(_unknown(env_id)) from error
     except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:

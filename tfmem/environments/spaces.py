@@ -66,12 +66,12 @@ def to_observation(space: spaces.Space, batch: Any) -> Any:
 
 @to_observation.register
 def _(space: spaces.Discrete, batch):
-    return np.asarray(batch, np.int64) - space.start
+    return np.asarray(batch, np.int64) - int(space.start)
 
 
 @to_observation.register
 def _(space: spaces.MultiDiscrete, batch):
-    return np.asarray(batch, np.int64) - space.start
+    return np.asarray(batch, np.int64) - np.asarray(space.start, np.int64)
 
 
 @to_observation.register

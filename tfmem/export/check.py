@@ -5,6 +5,7 @@ tfmem or TF-Agents: whatever the export needs, TensorFlow alone must have.
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,8 @@ def main(export: str, inputs_path: str, outputs_path: str) -> None:
         for name, value in outputs.items():
             record.setdefault(name, []).append(value.numpy())
     foreign = sorted({"tfmem", "tf_agents"} & set(sys.modules))
-    np.savez(outputs_path, foreign=np.asarray(foreign, str), **{k: np.stack(v) for k, v in record.items()})
+    arrays: dict[str, Any] = {name: np.stack(values) for name, values in record.items()}
+    np.savez(outputs_path, foreign=np.asarray(foreign, str), **arrays)
 
 
 if __name__ == "__main__":

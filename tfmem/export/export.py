@@ -113,7 +113,7 @@ def _compare(policy: MemoryPolicy, model: Path, staging: Path) -> None:
     rng = np.random.default_rng(0)
     is_first = rng.random([CHECK_STEPS, CHECK_BATCH]) < 0.1
     initial = policy.initial_state(CHECK_BATCH)
-    inputs = {wire.IS_FIRST: is_first}
+    inputs: dict[str, Any] = {wire.IS_FIRST: is_first}
     for name in wire.flatten_observation(observations[0]):
         inputs[name] = np.stack([wire.flatten_observation(o)[name] for o in observations])
     inputs |= {f"state/{name}": part.numpy() for name, part in initial.items()}
@@ -142,9 +142,7 @@ def _compare(policy: MemoryPolicy, model: Path, staging: Path) -> None:
         raise ExportMismatch(f"loading the export imported {', '.join(foreign)}")
     for name, values in expected.items():
         exact = name == wire.ACTION
-        same = np.isclose(
-            found[name], np.stack(values), rtol=0, atol=0 if exact else CHECK_TOLERANCE
-        )
+        same = np.isclose(found[name], np.stack(values), rtol=0, atol=0 if exact else CHECK_TOLERANCE)
         if not same.all():
             step = int(np.argwhere(~same)[0][0])
             raise ExportMismatch(f"the reloaded export's {name} differs at step {step}")

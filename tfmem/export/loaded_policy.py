@@ -42,9 +42,7 @@ class LoadedPolicy:
             name: tf.constant(np.asarray(part, specs[name]["dtype"]))
             for name, part in wire.flatten_observation(observation).items()
         }
-        outputs = self._step(
-            **inputs, **{wire.IS_FIRST: tf.convert_to_tensor(is_first, tf.bool)}, **state
-        )
+        outputs = self._step(**inputs, **{wire.IS_FIRST: tf.convert_to_tensor(is_first, tf.bool)}, **state)
         next_state = {name: outputs[name] for name in self.manifest["state"]}
         return outputs[wire.ACTION], outputs[wire.Q_VALUES], next_state
 

@@ -40,8 +40,7 @@ def make_manifest(
         "name": name,
         "version": version,
         "observation": {
-            key: describe_spec(spec)
-            for key, spec in wire.flatten_observation(observation_spec).items()
+            key: describe_spec(spec) for key, spec in wire.flatten_observation(observation_spec).items()
         },
         "action": {"dtype": "int32", "count": actions, "space": environment.get("action_space")},
         "state": state,
@@ -55,7 +54,5 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the export in the version folder `path`; `InvalidInput` where there is none."""
     file = path / MANIFEST_PATH
     if not file.exists():
-        raise InvalidInput(
-            f"{path} is not a version folder of a tfmem export: there is no {MANIFEST_PATH}"
-        )
+        raise InvalidInput(f"{path} is not a version folder of a tfmem export: there is no {MANIFEST_PATH}")
     return json.loads(file.read_text())

@@ -215,9 +215,7 @@ class ScanNTM(keras.layers.Layer):
         def by_head(layer, heads):
             y = layer(hidden)
             shape = tf.concat([tf.shape(y)[:-1], [heads, y.shape[-1] // heads]], axis=0)
-            return tf.ensure_shape(
-                tf.reshape(y, shape), [*y.shape[:-1], heads, y.shape[-1] // heads]
-            )
+            return tf.ensure_shape(tf.reshape(y, shape), [*y.shape[:-1], heads, y.shape[-1] // heads])
 
         return _Controls(
             hidden=hidden,

@@ -107,9 +107,7 @@ class ObservationEncoder(keras.layers.Layer):
         self._spec = spec
         paths = [".".join(map(str, path)) or "(whole)" for path in _paths(spec)]
         leaves = tf.nest.flatten(spec)
-        self._encoders = [
-            _leaf_encoder(path, leaf) for path, leaf in zip(paths, leaves, strict=True)
-        ]
+        self._encoders = [_leaf_encoder(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
         self._project = keras.layers.Dense(units, activation="relu")
 
     def call(self, observation):

@@ -33,7 +33,7 @@ class MemoryQNetwork(network.Network):
     Args:
       input_tensor_spec: nest of specs of the observation.
       action_spec: a scalar bounded integer spec with minimum 0.
-      config: what the network is made of.
+      config: what the network is made of; `NetworkConfig()` by default.
       name: the network's name.
 
     Raises:
@@ -44,16 +44,16 @@ class MemoryQNetwork(network.Network):
         self,
         input_tensor_spec,
         action_spec: tensor_spec.BoundedTensorSpec,
-        config: NetworkConfig = NetworkConfig(),
+        config: NetworkConfig | None = None,
         name: str = "MemoryQNetwork",
     ):
+        config = config or NetworkConfig()
         encoder = ObservationEncoder(input_tensor_spec, config.embedding)
         layers = stateful_layers(config)
         shapes = {key: shape for layer in layers for key, shape in layer.state_shapes.items()}
         super().__init__(
             input_tensor_spec=input_tensor_spec,
-            state_spec={key: tf.TensorSpec(shape, tf.float32, key) for key, shape in shapes.items()}
-            or (),
+            state_spec={key: tf.TensorSpec(shape, tf.float32, key) for key, shape in shapes.items()} or (),
             name=name,
         )
         self._encoder = encoder
@@ -65,9 +65,7 @@ class MemoryQNetwork(network.Network):
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state at an episode's start, a dict of `[batch_size, ...]`; empty without memory."""
         return {
-            key: part
-            for layer in self._stateful
-            for key, part in layer.get_initial_state(batch_size).items()
+            key: part for layer in self._stateful for key, part in layer.get_initial_state(batch_size).items()
         }
 
     def call(self, observation, step_type=None, network_state=(), training=False):
@@ -91,9 +89,7 @@ class MemoryQNetwork(network.Network):
             x = tf.ensure_shape(
                 tf.reshape(x, tf.concat([outer, tf.shape(x)[1:]], axis=0)), [*static, x.shape[-1]]
             )
-        reset = (
-            tf.zeros(outer, tf.bool) if step_type is None else tf.equal(step_type, ts.StepType.FIRST)
-        )
+        reset = tf.zeros(outer, tf.bool) if step_type is None else tf.equal(step_type, ts.StepType.FIRST)
         if isinstance(network_state, dict) and network_state:
             state = dict(network_state)
         else:
@@ -102,9 +98,7 @@ class MemoryQNetwork(network.Network):
             x, state = self._remember(layer, x, state, reset, outer_rank)
         x = self._hidden(x)
         advantage = self._advantage(x)
-        q_values = (
-            self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
-        )
+        q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
         return q_values, state if self._stateful else ()
 
     def _remember(self, layer, x, state: State, reset, outer_rank: int):

@@ -3,9 +3,7 @@
 import tensorflow as tf
 
 
-def additive_scores(
-    keys: tf.Tensor, vector: tf.Tensor, query: tf.Tensor | None = None
-) -> tf.Tensor:
+def additive_scores(keys: tf.Tensor, vector: tf.Tensor, query: tf.Tensor | None = None) -> tf.Tensor:
     """Additive scores `e_i = vᵀ tanh(k_i + q)` [Bahdanau et al., 2015], `q = 0` without a query.
 
     Args:

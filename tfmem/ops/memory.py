@@ -5,9 +5,7 @@ import functools
 import tensorflow as tf
 
 
-def erase_and_add(
-    weights: tf.Tensor, erase: tf.Tensor, add: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def erase_and_add(weights: tf.Tensor, erase: tf.Tensor, add: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The decay and the update of one write: `M_t = A_t ⊙ M_{t-1} + U_t`.
 
     `A_t = Π_j (1 − w_tj ⊗ e_tj)` and `U_t = Σ_j w_tj ⊗ v_tj` over the write heads j: all heads erase,

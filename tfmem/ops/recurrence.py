@@ -27,9 +27,7 @@ def _recurrence_from_zero(decay: tf.Tensor, update: tf.Tensor):
         # recurrence run backwards, so differentiating costs one more scan and stores no scan levels.
         next_decay = tf.concat([decay[:, 1:], tf.zeros_like(decay[:, :1])], axis=1)
         reached = tf.reverse(
-            _prefix_compose(
-                tf.reverse(tf.math.conj(next_decay), axis=[1]), tf.reverse(upstream, axis=[1])
-            ),
+            _prefix_compose(tf.reverse(tf.math.conj(next_decay), axis=[1]), tf.reverse(upstream, axis=[1])),
             axis=[1],
         )
         previous = tf.concat([tf.zeros_like(states[:, :1]), states[:, :-1]], axis=1)

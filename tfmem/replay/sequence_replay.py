@@ -103,9 +103,7 @@ class SequenceReplay(tf.Module):
           action: `[E]`, what was chosen on it; of no account on LAST frames.
         """
         self._age.assign(tf.where(time_step.is_first(), tf.zeros_like(self._age), self._age + 1))
-        self._longest.assign(
-            tf.maximum(self._longest, tf.cast(tf.reduce_max(self._age), tf.int64) + 1)
-        )
+        self._longest.assign(tf.maximum(self._longest, tf.cast(tf.reduce_max(self._age), tf.int64) + 1))
         frame = {
             "observation": time_step.observation,
             "action": action,
@@ -115,9 +113,7 @@ class SequenceReplay(tf.Module):
             "age": self._age,
         }
         row = self._added % self._rows
-        for variable, value in zip(
-            tf.nest.flatten(self._tape), tf.nest.flatten(frame), strict=True
-        ):
+        for variable, value in zip(tf.nest.flatten(self._tape), tf.nest.flatten(frame), strict=True):
             stored = tf.cast(value, variable.dtype)[tf.newaxis]
             variable.scatter_update(tf.IndexedSlices(stored, row[tf.newaxis]))
         self._added.assign_add(1)
@@ -143,9 +139,7 @@ class SequenceReplay(tf.Module):
         overwritten = tf.maximum(self._added - self._rows, 0)
         # Where the ring has wrapped, the start of the oldest episodes is gone.
         margin = tf.where(overwritten > 0, tf.minimum(self._longest, stride), 0)
-        row = generator.uniform(
-            [batch_size], overwritten + margin, self._added - length + 1, tf.int64
-        )
+        row = generator.uniform([batch_size], overwritten + margin, self._added - length + 1, tf.int64)
         env = generator.uniform([batch_size], 0, self._num_envs, tf.int64)
         age = self._tape["age"].gather_nd(tf.stack([row % self._rows, env], axis=-1))
         start = row - tf.cast(age % stride, tf.int64)

@@ -46,7 +46,7 @@ class Servable:
           BadRequest: when the request does not fit.
         """
         name = request.get("signature_name") or "serving_default"
-        if name not in self._signatures.keys():
+        if name not in self._signatures:
             raise BadRequest(f'Serving signature name: "{name}" not found in signature def')
         if ("instances" in request) == ("inputs" in request):
             raise BadRequest("a request must have exactly one of 'instances' (rows) and 'inputs' (columns)")
@@ -60,9 +60,7 @@ class Servable:
             columns = _named(request["inputs"], set(specs), "inputs")
         inputs = {key: _to_tensor(key, columns[key], spec) for key, spec in specs.items()}
         _require_one_batch(inputs)
-        outputs = {
-            key: _to_json(value) for key, value in self._signatures[name](**inputs).items()
-        }
+        outputs = {key: _to_json(value) for key, value in self._signatures[name](**inputs).items()}
         single = next(iter(outputs)) if len(outputs) == 1 else None
         if "inputs" in request:
             return {"outputs": outputs[single] if single else outputs}
@@ -105,13 +103,11 @@ def _decode_bytes(value: Any) -> Any:
 def _to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
     kinds = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "O": "OSU"}
     try:
-        if spec.dtype == tf.string:
-            array = np.asarray(_decode_bytes(value), object)
-        else:
-            array = np.asarray(value)
+        is_string = spec.dtype == tf.string
+        array = np.asarray(_decode_bytes(value), object) if is_string else np.asarray(value)
     except ValueError as error:
         raise BadRequest(f"input {name!r} is not a rectangular array") from error
-    kind = "O" if spec.dtype == tf.string else np.dtype(spec.dtype.as_numpy_dtype).kind
+    kind = "O" if is_string else np.dtype(spec.dtype.as_numpy_dtype).kind
     if array.size and array.dtype.kind not in kinds[kind]:
         raise BadRequest(f"input {name!r} must be of type {spec.dtype.name}")
     if kind in "iu" and array.size and not spec.dtype.min <= array.min() <= array.max() <= spec.dtype.max:
@@ -131,7 +127,5 @@ def _require_one_batch(inputs: dict[str, tf.Tensor]) -> None:
 def _to_json(value: tf.Tensor) -> Any:
     array = value.numpy()
     if value.dtype == tf.string:
-        return np.vectorize(lambda b: {"b64": base64.b64encode(b).decode()}, otypes=[object])(
-            array
-        ).tolist()
+        return np.vectorize(lambda b: {"b64": base64.b64encode(b).decode()}, otypes=[object])(array).tolist()
     return array.tolist()

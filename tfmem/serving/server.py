@@ -28,9 +28,7 @@ def load_models(base: Path) -> dict[str, Servable]:
     newest: dict[str, Path] = {}
     for path in sorted(base.glob("*/*/saved_model.pb")):
         version, name = path.parent, path.parent.parent.name
-        if version.name.isdigit() and (
-            name not in newest or int(newest[name].name) < int(version.name)
-        ):
+        if version.name.isdigit() and (name not in newest or int(newest[name].name) < int(version.name)):
             newest[name] = version
     if not newest:
         raise InvalidInput(

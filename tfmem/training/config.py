@@ -137,7 +137,7 @@ class TrainConfig:
             return dacite.from_dict(
                 cls,
                 values,
-                dacite.Config(strict=True, cast=[tuple], type_hooks={CoreConfig: _core, float: _float}),
+                dacite.Config(strict=True, cast=[tuple], type_hooks=_TYPE_HOOKS),
             )
         except dacite.DaciteError as error:
             raise InvalidInput(f"configuration: {error}") from error
@@ -149,9 +149,13 @@ def _float(value: Any) -> Any:
 
 def _core(value: Any) -> CoreConfig:
     fields = {"kind": value} if isinstance(value, str) else dict(value)
-    kind = fields.get("kind")
+    kind = str(fields.get("kind"))
     require(kind in CORES, "core", kind, f"one of {', '.join(CORES)}")
     return dacite.from_dict(CORES[kind], fields, dacite.Config(strict=True, cast=[tuple]))
+
+
+# dacite looks hooks up by any annotation, unions included, though it declares plain types.
+_TYPE_HOOKS: Any = {CoreConfig: _core, float: _float}
 
 
 # A preset serves a family of tasks: what differs from TrainConfig's defaults.

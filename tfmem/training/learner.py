@@ -129,9 +129,7 @@ class Learner(tf.Module):
         taken = tf.math.count_nonzero(tf.not_equal(time_step.step_type, ts.StepType.FIRST))
         self.env_steps.assign_add(taken)
         self._reward_square.assign_add(tf.reduce_sum(tf.square(time_step.reward)))
-        self._reward_count.assign_add(
-            tf.math.count_nonzero(time_step.reward, dtype=tf.float32)
-        )
+        self._reward_count.assign_add(tf.math.count_nonzero(time_step.reward, dtype=tf.float32))
         return action, state
 
     def _learn(self) -> tf.Tensor:
