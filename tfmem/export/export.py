@@ -104,13 +104,28 @@ def _next_version(base: Path) -> int:
     return max(versions, default=0) + 1
 
 
+def _random_batch(spec: tf.TensorSpec, rng: np.random.Generator) -> np.ndarray:
+    """`CHECK_BATCH` random values within the spec's bounds; standard normal where it has none."""
+    shape = [CHECK_BATCH, *spec.shape]
+    bounded = isinstance(spec, tensor_spec.BoundedTensorSpec)
+    if spec.dtype.is_integer and bounded:
+        low, high = (np.asarray(bound, np.int64) for bound in (spec.minimum, spec.maximum))
+        return rng.integers(low, high, shape, endpoint=True).astype(spec.dtype.as_numpy_dtype)
+    values = rng.normal(size=shape)
+    if bounded:
+        values = np.clip(values, spec.minimum, spec.maximum)
+    return values.astype(spec.dtype.as_numpy_dtype)
+
+
 def _compare(policy: MemoryPolicy, model: Path, staging: Path) -> None:
     """Raises `ExportMismatch` unless `model`, reloaded without tfmem, acts as `policy` does."""
+    rng = np.random.default_rng(0)
     observations = [
-        tensor_spec.sample_spec_nest(policy.network.input_tensor_spec, outer_dims=[CHECK_BATCH])
+        tf.nest.map_structure(
+            lambda spec: _random_batch(spec, rng), policy.network.input_tensor_spec
+        )
         for _ in range(CHECK_STEPS)
     ]
-    rng = np.random.default_rng(0)
     is_first = rng.random([CHECK_STEPS, CHECK_BATCH]) < 0.1
     initial = policy.initial_state(CHECK_BATCH)
     inputs: dict[str, Any] = {wire.IS_FIRST: is_first}

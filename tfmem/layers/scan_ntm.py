@@ -129,7 +129,8 @@ class ScanNTM(keras.layers.Layer):
 
         def dense(name, units, features, **kwargs):
             layer = keras.layers.Dense(units, name=name, dtype=self._dtype_policy, **kwargs)
-            layer.build([None, features])
+            with tf.name_scope(name):
+                layer.build([None, features])
             return layer
 
         def modes(name, bias):

@@ -43,11 +43,14 @@ class SoftAttention(keras.layers.Layer):
             raise ValueError(f"score must be 'additive' or 'dot', not {score!r}")
         self.units = units
         self.score = score
-        self._key = keras.layers.Dense(units, use_bias=False, name="key")
-        self._query = keras.layers.Dense(units, use_bias=False, name="query")
+        self._key = keras.layers.Dense(units, use_bias=False, name="key", dtype=self._dtype_policy)
+        self._query = keras.layers.Dense(
+            units, use_bias=False, name="query", dtype=self._dtype_policy
+        )
 
     def build(self, input_shape):
-        self._key.build(input_shape)
+        with tf.name_scope("key"):
+            self._key.build(input_shape)
         if self.score == "additive":
             self._vector = self.add_weight(name="vector", shape=[self.units])
         super().build(input_shape)

@@ -56,11 +56,27 @@ class MemoryQNetwork(network.Network):
             state_spec={key: tf.TensorSpec(shape, tf.float32, key) for key, shape in shapes.items()} or (),
             name=name,
         )
+        actions = int(action_spec.maximum) + 1
+        self._network_output_spec = tf.TensorSpec([actions], tf.float32)
         self._encoder = encoder
         self._stateful = layers
         self._hidden = keras.layers.Dense(config.hidden, activation="relu", name="hidden")
         self._value = keras.layers.Dense(1, name="value")
-        self._advantage = keras.layers.Dense(int(action_spec.maximum) + 1, name="advantage")
+        self._advantage = keras.layers.Dense(actions, name="advantage")
+
+    def create_variables(self, input_tensor_spec=None, **kwargs):
+        """Creates the variables, and returns the spec of the Q-values of one observation.
+
+        Upstream draws random observations from the spec for this, which fails for bytes and for bounds
+        that differ by component; zeros do as well.
+        """
+        if not self.built:
+            zeros = tf.nest.map_structure(
+                lambda spec: tf.zeros([1, *spec.shape], spec.dtype),
+                self.input_tensor_spec,
+            )
+            self(zeros, step_type=tf.fill([1], ts.StepType.FIRST), **kwargs)
+        return self._network_output_spec
 
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state at an episode's start, a dict of `[batch_size, ...]`; empty without memory."""
@@ -70,48 +86,47 @@ class MemoryQNetwork(network.Network):
 
     def call(self, observation, step_type=None, network_state=(), training=False):
         del training
-        if self.input_tensor_spec is None:
-            raise ValueError("MemoryQNetwork needs the observation spec")
         outer_rank = nest_utils.get_outer_rank(observation, self.input_tensor_spec)
         if outer_rank not in (1, 2):
             raise ValueError(
                 f"observations must have the axes [B] or [B, T] before their own; got {outer_rank} axes"
             )
-        outer = tf.shape(tf.nest.flatten(observation)[0])[:outer_rank]
-        flat = observation
-        if outer_rank == 2:
-            flat = tf.nest.map_structure(
-                lambda z: tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], axis=0)), observation
-            )
-        x = self._encoder(flat)
-        if outer_rank == 2:
-            static = tf.nest.flatten(observation)[0].shape[:2]
-            x = tf.ensure_shape(
-                tf.reshape(x, tf.concat([outer, tf.shape(x)[1:]], axis=0)), [*static, x.shape[-1]]
-            )
+        x = self._encode(observation, outer_rank)
+        outer = tf.shape(x)[:-1]
         reset = tf.zeros(outer, tf.bool) if step_type is None else tf.equal(step_type, ts.StepType.FIRST)
-        if isinstance(network_state, dict) and network_state:
-            state = dict(network_state)
-        else:
-            state = self.initial_state(outer[0])
+        state: State = {}
         for layer in self._stateful:
-            x, state = self._remember(layer, x, state, reset, outer_rank)
+            if not layer.built:
+                layer.build(x.shape)
+            own = {key: network_state[key] for key in layer.state_shapes} if network_state else None
+            x, own = self._remember(layer, x, own, reset)
+            state |= own
         x = self._hidden(x)
         advantage = self._advantage(x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
-        return q_values, state if self._stateful else ()
+        return q_values, state or ()
 
-    def _remember(self, layer, x, state: State, reset, outer_rank: int):
-        if not layer.built:
-            layer.build(x.shape)
-        own = {key: state[key] for key in layer.state_shapes}
-        if outer_rank == 2:
-            x, own = layer(x, initial_state=own, reset_mask=reset)
-        else:
-            initial = layer.get_initial_state(tf.shape(x)[0])
-            own = {key: select(reset, initial[key], part) for key, part in own.items()}
-            x, own = layer.step(x, own)
-        return x, {**state, **own}
+    def _encode(self, observation, outer_rank: int) -> tf.Tensor:
+        """Observations with the axes `[B]` or `[B, T]` to `[B, embedding]` or `[B, T, embedding]`."""
+        if outer_rank == 1:
+            return self._encoder(observation)
+        outer = tf.shape(tf.nest.flatten(observation)[0])[:2]
+        static = tf.nest.flatten(observation)[0].shape[:2]
+        flat = tf.nest.map_structure(
+            lambda z: tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], axis=0)), observation
+        )
+        x = self._encoder(flat)
+        x = tf.reshape(x, tf.concat([outer, tf.shape(x)[1:]], axis=0))
+        return tf.ensure_shape(x, [*static, x.shape[-1]])
+
+    def _remember(self, layer, x: tf.Tensor, state: State | None, reset: tf.Tensor):
+        """Runs one layer that remembers over `x [B, F]` or `[B, T, F]`; `(y, its next state)`."""
+        initial = layer.get_initial_state(tf.shape(x)[0])
+        state = initial if state is None else state
+        if x.shape.rank == 3:
+            return layer(x, initial_state=state, reset_mask=reset)
+        fresh = {key: select(reset, initial[key], part) for key, part in state.items()}
+        return layer.step(x, fresh)
 
 
 def select(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

@@ -77,7 +77,12 @@ def advance_sequence(
     Returns:
       `[B, T, H, N]`, the weights after every step.
     """
-    slots = jump.shape[-1]
+    slots, dtype = jump.shape[-1], modes.dtype
+    named = _named_slots(modes, jump, write_weights)
+    if dtype.size < 4:  # Fourier transforms take no 16-bit numbers.
+        modes, named, initial, reset_weights = (
+            tf.cast(z, tf.float32) for z in (modes, named, initial, reset_weights)
+        )
     frequencies = tf.constant(2 * np.pi / slots * np.arange(slots // 2 + 1), modes.dtype)
     stay, forward, back = (modes[..., i : i + 1] for i in range(len(MOVES)))
     # e^{-iω} moves the weights one slot forward, e^{+iω} one slot back.
@@ -86,11 +91,11 @@ def advance_sequence(
     )
     spectrum = linear_recurrence(
         transfer,
-        tf.signal.rfft(_named_slots(modes, jump, write_weights)),
+        tf.signal.rfft(named),
         initial=tf.signal.rfft(initial),
         reset_mask=reset_mask,
         reset_value=tf.signal.rfft(reset_weights),
     )
     weights = tf.signal.irfft(spectrum, [slots])
     # The transform's rounding leaves weights of about -1e-8 where they are 0.
-    return tf.nn.relu(weights)
+    return tf.cast(tf.nn.relu(weights), dtype)

@@ -60,4 +60,4 @@ def attend(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     Returns:
       `[..., D]`.
     """
-    return tf.einsum("...t,...td->...d", weights, values)
+    return tf.linalg.matvec(values, weights, transpose_a=True)

@@ -22,7 +22,7 @@ def erase_and_add(weights: tf.Tensor, erase: tf.Tensor, add: tf.Tensor) -> tuple
     keep = 1.0 - weights[..., tf.newaxis] * erase[..., tf.newaxis, :]
     # A product of few factors: reduce_prod's gradient would take two cumulative products over them.
     decay = functools.reduce(tf.multiply, tf.unstack(keep, axis=-3))
-    return decay, tf.einsum("...wn,...wd->...nd", weights, add)
+    return decay, tf.matmul(weights, add, transpose_a=True)
 
 
 def write(memory: tf.Tensor, weights: tf.Tensor, erase: tf.Tensor, add: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,233 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.agents.dqn import dqn_agent
+from tf_agents.networks import network
+from tf_agents.policies import policy_saver
+from tf_agents.replay_buffers import tf_uniform_replay_buffer
+from tf_agents.specs import tensor_spec
+from tf_agents.train import learner
+from tf_agents.trajectories import time_step as ts
+from tf_agents.trajectories import trajectory
+from tf_agents.utils import common
+
+from tfmem.agents import MemoryDqnAgent
+from tfmem.networks import MemoryQNetwork, NetworkConfig, NoCoreConfig, ScanNTMConfig
+from tfmem.validation import InvalidInput
+
+F, M, L = (int(t) for t in (ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST))
+NUMBER = tf.TensorSpec([], tf.float32)
+TWO_ACTIONS = tensor_spec.BoundedTensorSpec([], tf.int32, 0, 1)
+SUIT = tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3)
+
+
+class RunningSum(network.Network):
+    """Q(s, a) = scale_a × the sum of the episode's observations so far: memory without parameters to fit."""
+
+    def __init__(self, scales=(1.0, 0.0), name="RunningSum"):
+        super().__init__(NUMBER, {"sum": tf.TensorSpec([], tf.float32)}, name)
+        self._scales = tf.Variable(scales)
+
+    def call(self, observation, step_type=None, network_state=(), training=False):
+        if observation.shape.rank == 1:
+            previous = network_state["sum"] if network_state else tf.zeros_like(observation)
+            total = observation + tf.where(step_type == ts.StepType.FIRST, 0.0, previous)
+            return total[..., None] * self._scales, {"sum": total}
+        total, sums = tf.zeros_like(observation[:, 0]), []
+        for t in range(observation.shape[1]):
+            total = observation[:, t] + tf.where(step_type[:, t] == ts.StepType.FIRST, 0.0, total)
+            sums.append(total)
+        return tf.stack(sums, 1)[..., None] * self._scales, {"sum": total}
+
+
+def agent_of(network_, spec=NUMBER, cls=MemoryDqnAgent, **kwargs):
+    made = cls(
+        ts.time_step_spec(spec),
+        TWO_ACTIONS,
+        network_,
+        tf.keras.optimizers.Adam(1e-2),
+        **{"td_errors_loss_fn": common.element_wise_squared_loss, "gamma": 1.0, **kwargs},
+    )
+    made.initialize()
+    return made
+
+
+def experience(observation, step_type, action=0, reward=0.0, discount=1.0):
+    shape = np.shape(observation)
+    full = lambda value, dtype: np.broadcast_to(np.asarray(value, dtype), shape).copy()  # noqa: E731
+    step_type = full(step_type, np.int32)
+    return trajectory.Trajectory(
+        step_type=tf.constant(step_type),
+        observation=tf.constant(observation),
+        action=tf.constant(full(action, np.int32)),
+        policy_info=(),
+        next_step_type=tf.constant(np.concatenate([step_type[:, 1:], full(M, np.int32)[:, :1]], 1)),
+        reward=tf.constant(full(reward, np.float32)),
+        discount=tf.constant(full(discount, np.float32)),
+    )
+
+
+SUMS = np.array([[100.0, 1.0, 1.0, 1.0]], np.float32)  # the memory holds 100, 101, 102, 103
+
+
+def test_the_running_sum_has_td_errors_of_one_where_upstream_has_minus_99():
+    window = experience(SUMS, [[F, M, M, M]])
+    # Q_{t+1} - Q_t = 1 with no reward and no discount; the last frame has no successor.
+    found = agent_of(RunningSum())._loss(window, gamma=1.0)
+    np.testing.assert_allclose(found.extra.td_error, [[1, 1, 1, 0]])
+    np.testing.assert_allclose(found.loss, 1.0)  # the mean over the three that count
+    upstream = agent_of(RunningSum(), cls=dqn_agent.DdqnAgent)._loss(window, gamma=1.0)
+    np.testing.assert_allclose(upstream.extra.td_error, [[-99, -99, -99]])
+
+
+def test_a_new_episode_in_the_window_starts_from_a_fresh_sum():
+    window = experience(
+        np.array([[5.0, 1.0, 7.0, 2.0]], np.float32), [[M, L, F, M]], discount=[[0, 1, 1, 1]]
+    )
+    # t=0: terminates with reward 0: 0 - 5. t=1: LAST. t=2: 9 - 7 = 2 in the new episode.
+    found = agent_of(RunningSum())._loss(window, gamma=1.0)
+    np.testing.assert_allclose(found.extra.td_error, [[-5, 0, 2, 0]])
+    np.testing.assert_allclose(found.loss, (25 + 4) / 2)
+
+
+def test_n_steps_rewards_and_discounts():
+    window = experience(SUMS, [[F, M, M, M]], reward=[[1, 2, 3, 0]])
+    # γ = .5, n = 2: t=0: 1 + .5 * 2 + .25 * 102 - 100 = -72.5; t=1: 2 + 1.5 + .25 * 103 - 101 = -71.75;
+    # t=2, cut to one reward: 3 + .5 * 103 - 102 = -47.5.
+    found = agent_of(RunningSum(), n_step_update=2, gamma=0.5)._loss(window, gamma=0.5)
+    np.testing.assert_allclose(found.extra.td_error, [[-72.5, -71.75, -47.5, 0]])
+
+
+def test_burn_in_warms_the_memory_up_without_training():
+    window = experience(SUMS, [[M, M, M, M]], reward=[[10, 0, 0, 0]])
+    found = agent_of(RunningSum(), burn_in=1)._loss(window, gamma=1.0)
+    np.testing.assert_allclose(found.extra.td_error, [[0, 1, 1, 0]])
+    np.testing.assert_allclose(found.loss, 1.0)
+
+
+def test_double_q_chooses_by_the_online_network_and_values_by_the_target():
+    # Online: Q = sum × (1, 2), so action 1. Target: Q⁻ = sum × (5, 3). V_1 = 3 × 2 = 6; 6 - 1 = 5.
+    # Without double Q, V_1 = max(5, 3) × 2 = 10; 10 - 1 = 9.
+    window = experience(np.array([[1.0, 1.0]], np.float32), [[F, M]])
+    for double_q, expected in ((True, 5), (False, 9)):
+        made = agent_of(RunningSum((1.0, 2.0)), double_q=double_q)
+        made._target_q_network.variables[0].assign([5.0, 3.0])
+        found = made._loss(window, gamma=1.0)
+        np.testing.assert_allclose(found.extra.td_error[0, 0], expected)
+
+
+def test_forbidden_actions_are_not_bootstrapped_from():
+    # Both networks prefer action 0, which the mask forbids at the next frame: V_1 = 0 × 2 - 1 = -1.
+    spec = {"number": NUMBER, "allowed": tf.TensorSpec([2], tf.bool)}
+    made = agent_of(
+        RunningSum(),
+        spec,
+        observation_and_action_constraint_splitter=lambda o: (o["number"], o["allowed"]),
+    )
+    window = experience(np.array([[1.0, 1.0]], np.float32), [[F, M]])
+    allowed = tf.constant([[[True, True], [False, True]]])
+    window = window._replace(observation={"number": window.observation, "allowed": allowed})
+    found = made._loss(window, gamma=1.0)
+    np.testing.assert_allclose(found.extra.td_error[0, 0], -1)
+
+
+def test_importance_weights_weigh_windows():
+    window = experience(np.repeat(SUMS, 2, 0), [[F, M, M, M]] * 2)
+    found = agent_of(RunningSum())._loss(window, gamma=1.0, weights=tf.constant([1.0, 3.0]))
+    np.testing.assert_allclose(found.loss, 2.0)  # six errors of 1, three of them thrice: 12 / 6
+
+
+def test_huber_is_the_default():
+    window = experience(np.array([[3.0, 1.0, 0.5]], np.float32), [[F, M, M]])
+    # TD errors 1 and .5; huber(δ) = δ²/2 to 1: (.5 + .125) / 2.
+    found = agent_of(RunningSum(), td_errors_loss_fn=None)._loss(window, gamma=1.0)
+    np.testing.assert_allclose(found.loss, 0.3125)
+
+
+def memory_network(core=None):
+    config = NetworkConfig(
+        core=core or ScanNTMConfig(slots=6, width=8), embedding=16, hidden=32
+    )
+    return MemoryQNetwork(SUIT, TWO_ACTIONS, config)
+
+
+def random_window(batch=4, length=6):
+    rng = np.random.default_rng(0)
+    observation = rng.integers(0, 4, [batch, length])
+    observation[:, 0] = np.arange(batch)  # no two histories are equal
+    return experience(
+        observation,
+        [[F] + [M] * (length - 1)] * batch,
+        action=rng.integers(0, 2, [batch, length]),
+        reward=rng.normal(size=[batch, length]),
+    )
+
+
+def test_the_target_network_shares_no_variable_and_follows_as_told():
+    made = agent_of(memory_network(), SUIT, target_update_tau=0.25)
+    online, target = made._q_network.variables, made._target_q_network.variables
+    assert not {id(v) for v in online} & {id(v) for v in target}
+    before = [v.numpy() for v in target]
+    made.train(random_window())
+    for o, t, b in zip(online, target, before, strict=True):
+        np.testing.assert_allclose(t, 0.75 * b + 0.25 * o, atol=1e-6)
+
+
+def test_one_batch_can_be_learned_by_heart():
+    made = agent_of(memory_network(), SUIT, gamma=0.0)
+    window = random_window()
+    train = common.function(made.train)
+    losses = [float(train(window).loss) for _ in range(500)]
+    assert losses[-1] < 0.02 * losses[0]
+
+
+@pytest.mark.parametrize("core", [None, NoCoreConfig()])
+def test_works_with_tf_agents_driver_replay_buffer_learner_and_policy_saver(tmp_path, core):
+    from tf_agents.drivers import dynamic_step_driver
+    from tf_agents.environments import tf_py_environment
+
+    from tfmem.environments import load
+
+    environment = tf_py_environment.TFPyEnvironment(load("tests/RememberFirst-v0", num_envs=2))
+    config = NetworkConfig(core=core or ScanNTMConfig(slots=4, width=3), embedding=8, hidden=8)
+    q_network = MemoryQNetwork(environment.observation_spec(), environment.action_spec(), config)
+    made = MemoryDqnAgent(
+        environment.time_step_spec(),
+        environment.action_spec(),
+        q_network,
+        tf.keras.optimizers.Adam(),
+        train_step_counter=tf.Variable(0, dtype=tf.int64),
+    )
+    made.initialize()
+    replay = tf_uniform_replay_buffer.TFUniformReplayBuffer(
+        made.collect_data_spec, batch_size=2, max_length=100
+    )
+    dynamic_step_driver.DynamicStepDriver(
+        environment, made.collect_policy, [replay.add_batch], num_steps=60
+    ).run()
+
+    def dataset():
+        return replay.as_dataset(sample_batch_size=4, num_steps=8).prefetch(1)
+
+    trainer = learner.Learner(
+        str(tmp_path / "learner"), made.train_step_counter, made, experience_dataset_fn=dataset
+    )
+    loss = trainer.run(iterations=3)
+    assert np.isfinite(loss.loss)
+    assert int(made.train_step_counter) == 3
+
+    policy_saver.PolicySaver(made.policy, batch_size=None).save(str(tmp_path / "policy"))
+    loaded = tf.saved_model.load(str(tmp_path / "policy"))
+    time_step = environment.reset()
+    own = made.policy.action(time_step, made.policy.get_initial_state(2))
+    other = loaded.action(time_step, made.policy.get_initial_state(2))
+    np.testing.assert_array_equal(own.action, other.action)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"n_step_update": 0}, "n_step_update must be"), ({"burn_in": -1}, "burn_in must be")],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(InvalidInput, match=message):
+        agent_of(RunningSum(), **arguments)

@@ -1,0 +1,98 @@
+"""What the tests share: quiet TensorFlow, small environments, one trained run."""
+
+import tfmem.quiet  # noqa: F401, I001  before anything that imports TensorFlow
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfmem.training import TrainedRun, load_run, make_config, train
+
+RECALL = "popgym-RepeatPreviousEasy-v0"
+
+
+class RememberFirst(gym.Env):
+    """Shows a number once; the action that names it is rewarded at every step. Ends as told."""
+
+    observation_space = gym.spaces.Discrete(4)  # 3 is the blank
+    action_space = gym.spaces.Discrete(3)
+
+    def __init__(self, length: int = 5, ending: str = "terminated"):
+        self._length, self._ending = length, ending
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._number, self._t = int(self.np_random.integers(3)), 0
+        return self._number, {}
+
+    def step(self, action):
+        self._t += 1
+        over = self._t == self._length
+        ends = {"terminated": (over, False), "truncated": (False, over)}[self._ending]
+        return 3, float(action == self._number), *ends, {}
+
+
+class NaNReward(RememberFirst):
+    """Its rewards stop being numbers after a while."""
+
+    steps = 0
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        NaNReward.steps += 1
+        return observation, np.nan if NaNReward.steps > 400 else reward, *rest
+
+
+gym.register("tests/RememberFirst-v0", RememberFirst)
+gym.register("tests/NaNReward-v0", NaNReward)
+
+# Small enough that tracing and compiling dominate.
+TINY = {
+    "core.slots": 8,
+    "core.width": 4,
+    "core.read_heads": ["forward", "stay"],
+    "core.controller_units": 16,
+    "embedding": 8,
+    "hidden": 16,
+    "num_envs": 4,
+    "sequence_length": 12,
+    "batch_size": 4,
+    "collect_steps": 12,
+    "updates": 2,
+    "learning_starts": 100,
+    "replay_capacity": 2000,
+    "epsilon_steps": 500,
+    "eval_episodes": 8,
+    "checkpoint_interval": 400,
+    "env_steps": 1200,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A run of a few seconds on RememberFirst."""
+    return make_config("tests/RememberFirst-v0", overrides=TINY)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory):
+    """The folder of a run that has learned RepeatPreviousEasy, with the default configuration."""
+    out = tmp_path_factory.mktemp("runs") / "recall"
+    train(make_config(RECALL, overrides={"env_steps": 40_000}), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def trained_run(trained_folder) -> TrainedRun:
+    return load_run(trained_folder)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    tf.keras.utils.set_random_seed(0)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)

@@ -1,0 +1,116 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from tf_agents.environments import utils as environment_utils
+from tf_agents.trajectories import time_step as ts
+
+from tests.conftest import RECALL
+from tfmem.environments import GymnasiumEnvironment, load
+from tfmem.validation import InvalidInput
+
+F, M, L = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
+
+
+def zeros(environment):
+    return np.zeros(environment.batch_size, np.int32)
+
+
+@pytest.mark.parametrize(("ending", "discount"), [("terminated", 0.0), ("truncated", 1.0)])
+def test_terminated_and_truncated_end_an_episode_with_different_discounts(ending, discount):
+    environment = load(
+        "tests/RememberFirst-v0", num_envs=2, env_kwargs={"length": 2, "ending": ending}
+    )
+    steps = [environment.reset()] + [environment.step(zeros(environment)) for _ in range(3)]
+    assert [s.step_type[0] for s in steps] == [F, M, L, F]
+    assert [s.discount[0] for s in steps] == [1, 1, discount, 1]
+    assert steps[3].reward.tolist() == [0, 0]
+
+
+def test_a_first_step_shows_the_new_episode():
+    environment = load("tests/RememberFirst-v0", env_kwargs={"length": 1}, seed=0)
+    shown = {int(environment.reset().observation[0])}
+    for _ in range(20):
+        assert environment.step(zeros(environment)).observation[0] == 3
+        shown.add(int(environment.step(zeros(environment)).observation[0]))
+    assert shown == {0, 1, 2}
+
+
+@pytest.mark.parametrize("env_id", [RECALL, "CartPole-v1", "tests/RememberFirst-v0"])
+def test_tf_agents_accepts_it(env_id):
+    environment_utils.validate_py_environment(load(env_id, num_envs=2, seed=0), episodes=3)
+
+
+def test_seeds_make_it_deterministic_environment_by_environment():
+    def observations(num_envs, seed):
+        environment = load(RECALL, num_envs=num_envs, seed=seed)
+        steps = [environment.reset()] + [environment.step(zeros(environment)) for _ in range(20)]
+        return np.stack([s.observation for s in steps])
+
+    np.testing.assert_array_equal(observations(3, 7), observations(3, 7))
+    np.testing.assert_array_equal(observations(3, 7)[:, 2:], observations(1, 9))
+    assert (observations(3, 7) != observations(3, 8)).any()
+
+
+def test_previous_action_and_reward_join_the_observation():
+    environment = load(
+        "tests/RememberFirst-v0",
+        env_kwargs={"length": 2},
+        previous_action=True,
+        previous_reward=True,
+        seed=0,
+    )
+    first = environment.reset().observation
+    assert (first["previous_action"][0], first["previous_reward"][0]) == (0, 0)
+    number = int(first["observation"][0])
+    second = environment.step(np.array([number])).observation
+    assert (second["previous_action"][0], second["previous_reward"][0]) == (number, 1)
+    environment.step(np.array([2]))
+    again = environment.step(np.array([2])).observation  # a new episode
+    assert (again["previous_action"][0], again["previous_reward"][0]) == (0, 0)
+
+
+def test_an_oracle_scores_one():
+    """Remembering the four latest cards is all that RepeatPreviousEasy asks."""
+    environment = load(RECALL, num_envs=4, seed=0)
+    time_step, cards, total = environment.reset(), [], np.zeros(4)
+    while not time_step.is_last().all():
+        cards.append(time_step.observation)
+        time_step = environment.step(cards[max(0, len(cards) - 4)])
+        total += time_step.reward
+    np.testing.assert_allclose(total, 1.0, atol=1e-5)
+
+
+def test_an_id_may_name_the_module_that_registers_it():
+    assert load(f"popgym:{RECALL}").batch_size == 1
+    with pytest.raises(InvalidInput, match="needs the package nowhere: is nowhere installed"):
+        load("nowhere:CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("CartPol-v1", "nearest: CartPole"),
+        ("popgym-RepeatPreviosEasy-v0", "nearest: popgym-RepeatPreviousEasy-v0"),
+        ("Zzzzzz", "no environment 'Zzzzzz'; is the package"),
+        ("Pendulum-v1", "the action space is Box"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named_in_one_line(env_id, message):
+    with pytest.raises(InvalidInput, match=message) as caught:
+        load(env_id)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_arguments_of_the_environment_are_named():
+    with pytest.raises(InvalidInput, match="cannot be made"):
+        load("tests/RememberFirst-v0", env_kwargs={"width": 3})
+
+
+def test_another_autoreset_mode_is_refused():
+    same_step = gym.make_vec(
+        "CartPole-v1",
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP},
+    )
+    with pytest.raises(InvalidInput, match="autoreset mode must be"):
+        GymnasiumEnvironment(same_step)

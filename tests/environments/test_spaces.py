@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from tfmem.environments.spaces import action_count, observation_spec, to_action, to_observation
+from tfmem.validation import InvalidInput
+
+
+def test_specs_of_every_space():
+    space = spaces.Dict(
+        {
+            "discrete": spaces.Discrete(3, start=5),
+            "pair": spaces.Tuple([spaces.MultiDiscrete([2, 4]), spaces.MultiBinary(3)]),
+            "box": spaces.Box(-1, 1, (2,), np.float32),
+        }
+    )
+    spec = observation_spec(space)
+    assert (spec["discrete"].minimum, spec["discrete"].maximum) == (0, 2)
+    assert spec["pair"][0].maximum.tolist() == [1, 3]
+    assert spec["pair"][1].shape == (3,)
+    assert spec["box"].dtype == np.float32
+
+
+def test_observations_count_from_zero():
+    batch = {"a": np.array([5, 7]), "b": (np.array([[1, 2]] * 2),)}
+    space = spaces.Dict(
+        {
+            "a": spaces.Discrete(3, start=5),
+            "b": spaces.Tuple([spaces.MultiDiscrete([4, 4], start=[1, 1])]),
+        }
+    )
+    found = to_observation(space, batch)
+    assert found["a"].tolist() == [0, 2]
+    assert found["b"][0].tolist() == [[0, 1]] * 2
+
+
+def test_multi_discrete_actions_become_one_choice_and_back():
+    space = spaces.MultiDiscrete([2, 3, 4])
+    assert action_count(space) == 24
+    actions = to_action(space, np.arange(24))
+    assert len({tuple(a) for a in actions}) == 24
+    assert all(space.contains(a) for a in actions)
+    assert actions[1 * 12 + 2 * 4 + 3].tolist() == [1, 2, 3]
+    assert to_action(spaces.Discrete(3, start=-1), np.array([0, 2])).tolist() == [-1, 1]
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(InvalidInput, match=r"observation\.word is a Text space"):
+        observation_spec(spaces.Dict({"word": spaces.Text(5)}))
+    with pytest.raises(InvalidInput, match="Discrete or MultiDiscrete actions"):
+        action_count(spaces.Box(0, 1))

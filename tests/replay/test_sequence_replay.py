@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from tfmem.replay import SequenceReplay, estimate_bytes
+from tfmem.validation import InvalidInput
+
+F, M, L = (int(t) for t in (ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST))
+NUM_ENVS = 3
+ACTION = tensor_spec.BoundedTensorSpec([], tf.int32, 0, 999)
+# The observation of environment e at row t is 10_000 e + t: a window says where it comes from.
+SPEC = ts.time_step_spec(tensor_spec.BoundedTensorSpec([], tf.int64, 0, 10**6))
+
+
+def filled(rows, episode=5, capacity_rows=40):
+    """A replay after `rows` rows of episodes of `episode` frames; environment e is e frames ahead."""
+    replay = SequenceReplay(SPEC, ACTION, num_envs=NUM_ENVS, capacity=capacity_rows * NUM_ENVS)
+    for t in range(rows):
+        age = (t + np.arange(NUM_ENVS)) % episode
+        step_type = np.where(age == 0, F, np.where(age == episode - 1, L, M))
+        if t == 0:
+            step_type[:] = F
+        replay.add(
+            ts.TimeStep(
+                step_type=tf.constant(step_type, tf.int32),
+                reward=tf.fill([NUM_ENVS], float(t)),
+                discount=tf.constant(np.where(step_type == L, 0.0, 1.0), tf.float32),
+                observation=tf.constant(10_000 * np.arange(NUM_ENVS) + t),
+            ),
+            tf.fill([NUM_ENVS], t % 1000),
+        )
+    return replay
+
+
+def sample(replay, batch=200, length=8, stride=7, seed=0):
+    generator = tf.random.Generator.from_seed(seed)
+    return replay.sample(batch, length, stride=stride, generator=generator)
+
+
+@pytest.mark.parametrize("rows", [16, 39, 40, 41, 77, 200])
+def test_windows_are_consecutive_frames_of_one_environment(rows):
+    window = sample(filled(rows))
+    observation = window.observation.numpy()
+    assert observation.shape == (200, 8)
+    assert (np.diff(observation, axis=1) == 1).all()
+    row = observation % 10_000
+    assert row.min() >= max(0, rows - 40)
+    assert row.max() <= rows - 1
+    np.testing.assert_array_equal(window.action, row % 1000)
+    assert window.observation.dtype == tf.int64
+    assert set(np.unique(observation // 10_000)) == set(range(NUM_ENVS))
+
+
+def test_rewards_and_discounts_are_those_that_followed():
+    window = sample(filled(30))
+    row = window.observation.numpy() % 10_000
+    np.testing.assert_array_equal(window.reward[:, :-1], row[:, 1:])
+    np.testing.assert_array_equal(window.reward[:, -1], np.zeros(200))
+    ends = window.step_type.numpy()[:, 1:] == L
+    np.testing.assert_array_equal(window.discount[:, :-1] == 0, ends)
+
+
+@pytest.mark.parametrize("rows", [30, 120])
+def test_windows_start_where_episodes_do(rows):
+    window = sample(filled(rows, episode=5), length=8, stride=7)
+    assert (window.step_type.numpy()[:, 0] == F).all()
+
+
+def test_long_episodes_are_laid_out_stride_apart():
+    window = sample(filled(36, episode=18, capacity_rows=100), length=6, stride=5)
+    row = window.observation.numpy()[:, 0] % 10_000
+    environment = window.observation.numpy()[:, 0] // 10_000
+    age = (row + environment) % 18
+    # Environment e starts its tape e frames into an episode, which counts as an episode's start.
+    first = row < 18 - environment
+    np.testing.assert_array_equal(np.where(first, row, age) % 5, 0)
+
+
+def test_stride_one_starts_anywhere():
+    window = sample(filled(60), batch=2000, stride=1)
+    assert len(np.unique(window.observation.numpy()[:, 0] % 10_000)) == 40 - 8
+
+
+def test_frames_are_sampled_evenly():
+    window = sample(filled(37, episode=6), batch=6000, length=12, stride=5)
+    starts = window.observation.numpy()[:, 0] % 10_000
+    counts = np.unique(starts, return_counts=True)[1]
+    assert counts.max() < 4 * np.median(counts)
+
+
+def test_integers_are_stored_small():
+    spec = ts.time_step_spec(tensor_spec.BoundedTensorSpec([84, 84], tf.int64, 0, 255))
+    # 84 × 84 bytes, an action of 2, reward and discount of 4 each, a step type of 1, an age of 4.
+    assert estimate_bytes(spec, ACTION, 10) == 10 * (84 * 84 + 2 + 4 + 4 + 1 + 4)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_allocated():
+    spec = ts.time_step_spec(tensor_spec.BoundedTensorSpec([84, 84, 4], tf.uint8, 0, 255))
+    with pytest.raises(InvalidInput, match="set replay_capacity to at most"):
+        SequenceReplay(spec, ACTION, num_envs=1, capacity=10**9)
+
+
+def test_samples_inside_a_traced_function_by_the_given_generator():
+    replay, generator = filled(60), tf.random.Generator.from_seed(3)
+    traced = tf.function(lambda: replay.sample(4, 8, stride=7, generator=generator).observation)
+    first, second = traced().numpy(), traced().numpy()
+    assert (first != second).any()
+    generator.reset_from_seed(3)
+    np.testing.assert_array_equal(traced(), first)
+
+
+def test_nested_observations():
+    spec = ts.time_step_spec(
+        {"a": tf.TensorSpec([2], tf.float32), "b": (tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3),)}
+    )
+    replay = SequenceReplay(spec, ACTION, num_envs=1, capacity=20)
+    for t in range(6):
+        observation = {"a": tf.fill([1, 2], float(t)), "b": (tf.constant([t % 4], tf.int64),)}
+        replay.add(ts.restart(observation, batch_size=1), tf.zeros([1], tf.int32))
+    window = sample(replay, batch=2, length=2, stride=1)
+    np.testing.assert_array_equal(window.observation["a"][..., 0] % 4, window.observation["b"][0])
