@@ -81,9 +81,7 @@ def test_the_running_sum_has_td_errors_of_one_where_upstream_has_minus_99():
 
 
 def test_a_new_episode_in_the_window_starts_from_a_fresh_sum():
-    window = experience(
-        np.array([[5.0, 1.0, 7.0, 2.0]], np.float32), [[M, L, F, M]], discount=[[0, 1, 1, 1]]
-    )
+    window = experience(np.array([[5.0, 1.0, 7.0, 2.0]], np.float32), [[M, L, F, M]], discount=[[0, 1, 1, 1]])
     # t=0: terminates with reward 0: 0 - 5. t=1: LAST. t=2: 9 - 7 = 2 in the new episode.
     found = agent_of(RunningSum())._loss(window, gamma=1.0)
     np.testing.assert_allclose(found.extra.td_error, [[-5, 0, 2, 0]])
@@ -145,9 +143,7 @@ def test_huber_is_the_default():
 
 
 def memory_network(core=None):
-    config = NetworkConfig(
-        core=core or ScanNTMConfig(slots=6, width=8), embedding=16, hidden=32
-    )
+    config = NetworkConfig(core=core or ScanNTMConfig(slots=6, width=8), embedding=16, hidden=32)
     return MemoryQNetwork(SUIT, TWO_ACTIONS, config)
 
 

@@ -17,9 +17,7 @@ def zeros(environment):
 
 @pytest.mark.parametrize(("ending", "discount"), [("terminated", 0.0), ("truncated", 1.0)])
 def test_terminated_and_truncated_end_an_episode_with_different_discounts(ending, discount):
-    environment = load(
-        "tests/RememberFirst-v0", num_envs=2, env_kwargs={"length": 2, "ending": ending}
-    )
+    environment = load("tests/RememberFirst-v0", num_envs=2, env_kwargs={"length": 2, "ending": ending})
     steps = [environment.reset()] + [environment.step(zeros(environment)) for _ in range(3)]
     assert [s.step_type[0] for s in steps] == [F, M, L, F]
     assert [s.discount[0] for s in steps] == [1, 1, discount, 1]

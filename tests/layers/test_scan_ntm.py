@@ -64,9 +64,7 @@ def test_unroll_equals_single_steps(inputs):
     y, final = made(x, initial_state=state_like(made), reset_mask=reset)
     state, initial = state_like(made), made.get_initial_state(BATCH)
     for t in range(LENGTH):
-        state = {
-            k: tf.where(reset[:, t][:, None, None], initial[k], part) for k, part in state.items()
-        }
+        state = {k: tf.where(reset[:, t][:, None, None], initial[k], part) for k, part in state.items()}
         y_t, state = made.step(x[:, t], state)
         np.testing.assert_allclose(y_t, y[:, t], atol=1e-5)
     for name in final:
@@ -88,9 +86,7 @@ def test_a_reset_inside_the_window_equals_two_unrolls(execution):
 
 def test_the_output_follows_the_equations():
     """One step against NumPy: one head each, moved by its favourite mode alone."""
-    made = ScanNTM(
-        slots=4, width=2, read_heads=("back",), write_heads=("forward",), controller_units=3
-    )
+    made = ScanNTM(slots=4, width=2, read_heads=("back",), write_heads=("forward",), controller_units=3)
     made.build([None, FEATURES])
     rng = np.random.default_rng(0)
     for variable in made.trainable_variables:
@@ -141,9 +137,7 @@ def test_a_fresh_layer_moves_its_heads_by_their_favourite_modes():
 
 def test_variable_length_and_batch_without_retracing():
     made = layer("loop")
-    traced = tf.function(
-        lambda x: made(x)[0], input_signature=[tf.TensorSpec([None, None, FEATURES])]
-    )
+    traced = tf.function(lambda x: made(x)[0], input_signature=[tf.TensorSpec([None, None, FEATURES])])
     for batch, length in ((1, 4), (3, 9), (2, 1)):
         y = traced(tf.ones([batch, length, FEATURES]))
         assert y.shape == (batch, length, made.output_width)

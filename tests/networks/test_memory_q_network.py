@@ -88,9 +88,7 @@ def test_a_first_step_ignores_the_state_that_comes_in(network):
     fresh, _ = network(observation, step_type=first, network_state=initial)
     ignored, _ = network(observation, step_type=first, network_state=other)
     np.testing.assert_array_equal(fresh, ignored)
-    carried, _ = network(
-        observation, step_type=tf.fill([BATCH], ts.StepType.MID), network_state=other
-    )
+    carried, _ = network(observation, step_type=tf.fill([BATCH], ts.StepType.MID), network_state=other)
     assert np.abs(carried - fresh).max() > 1e-3
 
 

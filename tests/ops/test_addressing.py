@@ -19,9 +19,7 @@ def by_hand(weights, modes, jump, write_weights=None):
             + pi[-1] * jump[b, h, n]
         )
         if write_weights is not None:
-            new[b, h, n] += sum(
-                pi[3 + j] * write_weights[b, j, n] for j in range(write_weights.shape[1])
-            )
+            new[b, h, n] += sum(pi[3 + j] * write_weights[b, j, n] for j in range(write_weights.shape[1]))
     return new
 
 
@@ -58,10 +56,7 @@ def test_a_sequence_equals_its_steps(writers, slots, monkeypatch):
     monkeypatch.setattr(f"{__name__}.SLOTS", slots)
     h = heads(12, writers)
     found = advance_sequence(
-        *(
-            None if h[k] is None else tf.constant(h[k])
-            for k in ("initial", "modes", "jump", "write_weights")
-        ),
+        *(None if h[k] is None else tf.constant(h[k]) for k in ("initial", "modes", "jump", "write_weights")),
         reset_mask=tf.constant(h["reset_mask"]),
         reset_weights=tf.constant(h["reset_weights"]),
     ).numpy()

@@ -48,9 +48,7 @@ def test_gradients_equal_those_of_numerical_differences():
     reset = tf.constant(reset)
 
     def solve(decay, update, initial, reset_value):
-        x = linear_recurrence(
-            decay, update, initial=initial, reset_mask=reset, reset_value=reset_value
-        )
+        x = linear_recurrence(decay, update, initial=initial, reset_mask=reset, reset_value=reset_value)
         return tf.reduce_sum(tf.sin(x))
 
     arguments = [tf.constant(a) for a in (decay, update, initial, reset_value)]
@@ -109,6 +107,4 @@ def test_a_reset_forgets_everything_before_it():
 
     changed = update.copy()
     changed[:, :4] += 100.0
-    np.testing.assert_array_equal(
-        solve(initial, update)[:, 4:], solve(initial + 100, changed)[:, 4:]
-    )
+    np.testing.assert_array_equal(solve(initial, update)[:, 4:], solve(initial + 100, changed)[:, 4:])

@@ -1,5 +1,6 @@
 """The DQN agent for networks that remember, and the pure functions of its loss."""
 
+from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.agents.losses import n_step_targets, trained_steps
 from tfmem.agents.memory_dqn_agent import MemoryDqnAgent
 from tfmem.agents.memory_policy import MemoryPolicy

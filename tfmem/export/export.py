@@ -121,9 +121,7 @@ def _compare(policy: MemoryPolicy, model: Path, staging: Path) -> None:
     """Raises `ExportMismatch` unless `model`, reloaded without tfmem, acts as `policy` does."""
     rng = np.random.default_rng(0)
     observations = [
-        tf.nest.map_structure(
-            lambda spec: _random_batch(spec, rng), policy.network.input_tensor_spec
-        )
+        tf.nest.map_structure(lambda spec: _random_batch(spec, rng), policy.network.input_tensor_spec)
         for _ in range(CHECK_STEPS)
     ]
     is_first = rng.random([CHECK_STEPS, CHECK_BATCH]) < 0.1

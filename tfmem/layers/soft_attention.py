@@ -44,9 +44,7 @@ class SoftAttention(keras.layers.Layer):
         self.units = units
         self.score = score
         self._key = keras.layers.Dense(units, use_bias=False, name="key", dtype=self._dtype_policy)
-        self._query = keras.layers.Dense(
-            units, use_bias=False, name="query", dtype=self._dtype_policy
-        )
+        self._query = keras.layers.Dense(units, use_bias=False, name="query", dtype=self._dtype_policy)
 
     def build(self, input_shape):
         with tf.name_scope("key"):

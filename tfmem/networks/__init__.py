@@ -3,6 +3,7 @@
 Configurations are frozen dataclasses, so that a network and its target copy share nothing.
 """
 
+from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.networks.config import (
     CoreConfig,
     LSTMConfig,

@@ -3,6 +3,7 @@
 No variables and no layers live here; `tfmem.layers` builds on these functions.
 """
 
+from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.ops.addressing import advance, advance_sequence
 from tfmem.ops.attention import additive_scores, attend, dot_product_scores, masked_softmax
 from tfmem.ops.memory import erase_and_add, read, write

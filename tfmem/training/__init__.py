@@ -1,5 +1,6 @@
 """Configuration, the collect-and-learn loop, checkpoints, evaluation."""
 
+from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.training.config import PRESETS, TrainConfig, make_config
 from tfmem.training.evaluation import Evaluation, evaluate
 from tfmem.training.learner import Learner

@@ -32,7 +32,7 @@ from tfmem.validation import InvalidInput, require
 EVALUATION_SEED = 1_000_000
 # A loss above this, in units of the normalised reward's square, is divergence.
 EXPLODED_LOSS = 1e6
-# Windows of recent training episodes whose mean return is shown.
+# Recent training episodes of a phase whose mean return is shown.
 RECENT_EPISODES = 100
 
 
@@ -131,7 +131,8 @@ class TrainingRun:
         )
         self._metrics: list[dict[str, Any]] = []
         if resume:
-            self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+            if self._manager.latest_checkpoint:  # a run may be killed before its first
+                self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
             self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
         # A default writer only while recording: the agent's own summaries cannot be compiled by XLA.
         self._writer = tf.summary.create_file_writer(str(self.folder.events))
@@ -186,6 +187,7 @@ class TrainingRun:
         time_step = environment.reset()
         state = learner.network.initial_state(config.num_envs) or ()
         returns = np.zeros(config.num_envs)
+        self._recent.clear()
         while self._env_steps < target:
             for _ in range(config.collect_steps):
                 action, state = learner.act(time_step, state)
@@ -363,7 +365,6 @@ class RunFolder:
                 _difference(config, self.config()),
                 "the run's own",
             )
-            self.latest_checkpoint()
             return
         if self._config.exists():
             raise InvalidInput(f"{self.path} already holds a run; go on with --resume or name another folder")
@@ -383,7 +384,7 @@ class RunFolder:
         """The path of the newest complete checkpoint."""
         latest = tf.train.latest_checkpoint(str(self.checkpoints))
         if latest is None:
-            raise InvalidInput(f"{self.path} holds no checkpoint yet; train without --resume in a new folder")
+            raise InvalidInput(f"{self.path} holds no checkpoint yet; go on with --resume")
         return latest
 
     def metrics(self) -> list[dict[str, Any]]:

@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from tfmem.networks import LSTMConfig, ScanNTMConfig
+from tfmem.training import PRESETS, TrainConfig, make_config
+from tfmem.validation import InvalidInput
+
+
+@pytest.mark.parametrize("core", ["scan_ntm", "lstm", "none"])
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_json_round_trip(preset, core):
+    overrides = {"core": core, "env_kwargs": {"k": 10}, "seed": 3}
+    config = make_config("CartPole-v1", preset=preset, overrides=overrides)
+    assert TrainConfig.from_dict(json.loads(config.to_json())) == config
+
+
+def test_overrides():
+    assert make_config("X", overrides={"core": "lstm", "core.units": 5}).core == LSTMConfig(units=5)
+    assert make_config("X", overrides={"core.slots": 5}).core == ScanNTMConfig(slots=5)
+    assert make_config("X", overrides={"gamma": 1}).gamma == 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"gama": 0.5}, "gama"),
+        ({"gamma": "high"}, "gamma"),
+        ({"gamma": 1.5}, "gamma must be in"),
+        ({"num_envs": 0}, "num_envs must be at least 1"),
+        ({"learning_rate": 0}, "learning_rate must be above 0"),
+        ({"sequence_length": 1}, "sequence_length must be at least 2"),
+        ({"burn_in": 103}, "burn_in must be between 0 and sequence_length - 2 = 102"),
+        ({"replay_capacity": 100}, "replay_capacity must be at least"),
+        ({"core": "transformer"}, "core must be one of scan_ntm, lstm, none"),
+        ({"core.slots": 1}, "core.slots must be at least 2"),
+        ({"core.slotz": 8}, "slotz"),
+        ({"core.read_heads": ["up"]}, "core.read_heads must be one or more of stay"),
+        ({"core": "lstm", "core.slots": 8}, "slots"),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"device": "tpu"}, "device"),
+    ],
+)
+def test_what_does_not_fit_is_named(overrides, named):
+    with pytest.raises(InvalidInput, match=named):
+        make_config("CartPole-v1", overrides=overrides)
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(InvalidInput, match="preset must be one of"):
+        make_config("CartPole-v1", preset="magic")

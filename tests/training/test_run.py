@@ -1,0 +1,156 @@
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.conftest import RECALL, TINY
+from tfmem.environments import load
+from tfmem.training import (
+    Diverged,
+    Interrupted,
+    TrainingRun,
+    evaluate,
+    load_run,
+    make_config,
+    train,
+)
+from tfmem.validation import InvalidInput
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return [v.numpy() for v in load_run(folder).policy.network.variables]
+
+
+def strip(row):
+    return {k: v for k, v in row.items() if k != "wall_s"}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_config, tmp_path_factory):
+    """A tiny run left alone, and the learner it used."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run = TrainingRun(tiny_config, out)
+    statuses = []
+    result = run.run(statuses.append)
+    return out, run, result, statuses
+
+
+def test_the_folder_has_everything(finished, tiny_config):
+    out, _, result, _ = finished
+    assert json.loads((out / "config.json").read_text())["env_id"] == tiny_config.env_id
+    assert json.loads((out / "result.json").read_text()) == dataclasses.asdict(result)
+    assert list((out / "events").glob("events.out.tfevents.*"))
+    assert [row["env_steps"] >= 400 * (i + 1) for i, row in enumerate(rows(out))] == [True] * 3
+    assert result.env_steps >= 1200
+    assert result.best_return == max(row["greedy_return"] for row in rows(out))
+
+
+def test_acting_and_learning_are_traced_once_over_a_whole_run(finished):
+    _, run, result, _ = finished
+    assert result.updates > 50
+    assert run.learner.act.experimental_get_tracing_count() == 1
+    assert run.learner.learn.experimental_get_tracing_count() == 1
+
+
+def test_status_is_reported_as_it_goes(finished):
+    _, _, result, statuses = finished
+    steps = [status.env_steps for status in statuses]
+    assert steps == sorted(steps)
+    assert steps[-1] == result.env_steps
+    assert {status.doing for status in statuses} == {"training", "evaluating", "saving"}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tiny_config, tmp_path):
+    out, _, _, _ = finished
+    train(tiny_config, tmp_path / "same")
+    assert [strip(r) for r in rows(tmp_path / "same")] == [strip(r) for r in rows(out)]
+    for a, b in zip(weights(tmp_path / "same"), weights(out), strict=True):
+        np.testing.assert_array_equal(a, b)
+    train(dataclasses.replace(tiny_config, seed=1), tmp_path / "other")
+    assert [strip(r) for r in rows(tmp_path / "other")] != [strip(r) for r in rows(out)]
+
+
+def test_an_interrupted_run_saves_and_says_how_to_go_on(tiny_config, tmp_path):
+    def interrupt(status):
+        if status.env_steps > 500:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"stopped at environment step \d+ and saved; .*--resume"):
+        train(tiny_config, tmp_path / "run", watch=interrupt)
+    result = train(tiny_config, tmp_path / "run", resume=True)
+    assert result.env_steps >= 1200
+
+
+def test_a_run_killed_at_any_moment_resumes_to_the_same_end(finished, tiny_config, tmp_path):
+    """SIGKILL in a process of its own, with a torn line of metrics left behind."""
+    out = tmp_path / "run"
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in TINY.items()]
+    code = "import sys, tests.conftest; from tfmem.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "train", tiny_config.env_id, f"--out={out}", *settings]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (out / "checkpoints" / "checkpoint").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"env_steps": 8')
+    train(tiny_config, out, resume=True)
+    uninterrupted, _, _, _ = finished
+    assert [strip(r) for r in rows(out)] == [strip(r) for r in rows(uninterrupted)]
+    for a, b in zip(weights(out), weights(uninterrupted), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_that_stops_being_finite_names_the_last_good_checkpoint(tiny_config, tmp_path):
+    config = dataclasses.replace(tiny_config, env_id="tests/NaNReward-v0", checkpoint_interval=100)
+    with pytest.raises(Diverged, match=r"the loss is nan .* the last good checkpoint is .*ckpt-\d+"):
+        train(config, tmp_path / "run")
+    assert all(np.isfinite(w).all() for w in weights(tmp_path / "run"))
+
+
+def test_a_folder_is_not_overwritten_and_resume_wants_the_runs_own_configuration(finished, tiny_config):
+    out, _, _, _ = finished
+    with pytest.raises(InvalidInput, match="already holds a run; go on with --resume"):
+        train(tiny_config, out)
+    with pytest.raises(InvalidInput, match="another gamma"):
+        train(dataclasses.replace(tiny_config, gamma=0.1), out, resume=True)
+
+
+def test_folders_without_a_run_are_named(tiny_config, tmp_path):
+    with pytest.raises(InvalidInput, match="holds no run"):
+        load_run(tmp_path)
+    with pytest.raises(InvalidInput, match="holds no run"):
+        train(tiny_config, tmp_path, resume=True)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InvalidInput, match="is not JSON"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("overrides", [{"core": "lstm"}, {"core": "none", "attention_window": 3}])
+def test_every_core_trains_and_loads(overrides, tmp_path):
+    tiny = {k: v for k, v in TINY.items() if not k.startswith("core.")}
+    config = make_config("tests/RememberFirst-v0", overrides={**tiny, **overrides, "env_steps": 400})
+    train(config, tmp_path / "run")
+    assert load_run(tmp_path / "run").env_steps >= 400
+
+
+def test_previous_action_and_reward_can_be_observed(tiny_config, tmp_path):
+    config = dataclasses.replace(tiny_config, previous_action=True, previous_reward=True, env_steps=400)
+    assert train(config, tmp_path / "run").env_steps >= 400
+
+
+def test_what_was_learned_needs_its_memory(trained_run):
+    environment = load(RECALL, num_envs=50)
+    whole = evaluate(trained_run.policy, environment, episodes=50, seed=0)
+    ablated = evaluate(trained_run.policy, environment, episodes=50, seed=0, ablate_memory=True)
+    assert whole.mean_return >= 0.99
+    assert ablated.mean_return <= -0.3
