@@ -2,7 +2,7 @@
 
     python benchmarks/kill_resume.py --kills 5
 
-Writes benchmarks/results/kill_resume.json: the moments, and whether every recorded evaluation and the result are
+Writes benchmarks/results/kill_resume.json: the moments, and how many recorded evaluations and the result are
 equal to the uninterrupted run's.
 """
 

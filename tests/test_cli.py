@@ -1,0 +1,127 @@
+"""The command line in this process through click's runner, and once as a real command."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tests.conftest import RECALL, TINY
+from tfmem.cli import main
+
+COMMANDS = sorted(main.commands)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def tiny_settings(**overrides):
+    return [f"--set={k}={json.dumps(v)}" for k, v in {**TINY, **overrides}.items()]
+
+
+def test_the_commands():
+    assert COMMANDS == ["doctor", "evaluate", "export", "play", "serve", "train"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: tfmem {command}" in result.output
+
+
+def test_doctor():
+    result = run("doctor", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.output)
+    assert report["ok"] is True
+    assert report["tensorflow"]["found"].startswith("2.21")
+    assert "python" in run("doctor").output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny run made by the command line."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    result = run("train", "tests/RememberFirst-v0", "--out", out, *tiny_settings(), "--json")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed == json.loads((out / "result.json").read_text())
+    assert set(printed) == {
+        *("env", "seed", "env_steps", "updates", "wall_s", "final_return", "best_return")
+    }
+    return out
+
+
+def test_evaluate_export_evaluate(folder, tmp_path):
+    whole = json.loads(run("evaluate", folder, "--episodes", 9, "--json").stdout)
+    assert set(whole) == {"env", "episodes", "mean_return", "std_return"}
+    ablated = json.loads(run("evaluate", folder, "--episodes", 9, "--ablate-memory", "--json").stdout)
+    assert whole["mean_return"] > ablated["mean_return"]
+    exported = json.loads(run("export", folder, tmp_path / "first", "--json").stdout)
+    assert exported["path"] == str(tmp_path / "first" / "1")
+    again = json.loads(run("evaluate", exported["path"], "--episodes", 9, "--json").stdout)
+    assert again == whole
+
+
+def test_resume_of_a_finished_run_prints_its_result(folder):
+    result = run("train", "tests/RememberFirst-v0", "--out", folder, "--resume", "--json")
+    assert result.exit_code == 0, result.output
+    before = json.loads((folder / "result.json").read_text())
+    assert json.loads(result.stdout)["final_return"] == before["final_return"]
+
+
+BAD = {
+    "environment": (["train", "CartPol-v1", "--out", "OUT"], "nearest: CartPole"),
+    "setting": (["train", "CartPole-v1", "--out", "OUT", "--set", "gama=1"], "gama"),
+    "no value": (["train", "CartPole-v1", "--out", "OUT", "--set", "gamma"], "takes key=value"),
+    "preset": (["train", "CartPole-v1", "--out", "OUT", "--preset", "x"], "preset must be one of recall"),
+    "taken folder": (["train", "CartPole-v1", "--out", "FOLDER"], "already holds a run"),
+    "nothing to resume": (["train", "CartPole-v1", "--out", "OUT", "--resume"], "holds no run"),
+    "resumed otherwise": (
+        ["train", "tests/RememberFirst-v0", "--out", "FOLDER", "--resume", "--steps", "5"],
+        "leave --steps, --seed and --set out",
+    ),
+    "resumed elsewhere": (["train", "CartPole-v1", "--out", "FOLDER", "--resume"], "is a run of tests/"),
+    "no run": (["evaluate", "OUT"], "neither the folder of a run nor a version folder"),
+    "no run to export": (["export", "OUT", "OUT/model"], "holds no run"),
+    "no models": (["serve", "OUT"], "holds no models"),
+    "no server": (
+        ["play", "x", "--server", "http://127.0.0.1:9", "--env", "CartPole-v1"],
+        "no answer from http://127.0.0.1:9",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_bad_input_is_one_line_and_a_non_zero_exit(name, folder, tmp_path):
+    arguments, message = BAD[name]
+    places = {"OUT": tmp_path / "out", "FOLDER": folder, "OUT/model": tmp_path / "out" / "model"}
+    result = run(*(places.get(a, a) for a in arguments))
+    assert result.exit_code != 0
+    assert message in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not result.stdout
+
+
+def test_an_interrupted_run_exits_non_zero_and_names_the_way_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tfmem.training.learner.Learner.ready", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    result = run("train", "tests/RememberFirst-v0", "--out", tmp_path / "run", *tiny_settings())
+    assert result.exit_code == 1
+    assert "go on with --resume" in result.output
+
+
+def test_the_command_is_quiet_in_a_pipe():
+    process = subprocess.run(
+        [sys.executable, "-m", "tfmem", "evaluate", "nowhere", "--env", RECALL],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert process.stderr.startswith("Error: nowhere is neither")
+    assert len(process.stderr.splitlines()) == 1
