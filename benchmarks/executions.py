@@ -12,10 +12,10 @@ import statistics
 import time
 from pathlib import Path
 
-import tfmem.quiet  # noqa: F401, I001  before anything that imports TensorFlow
 import tensorflow as tf
 from machine import provenance
 
+import tfmem.quiet  # noqa: F401  before anything that imports TensorFlow
 from tfmem.layers import ScanNTM
 
 RESULTS = Path(__file__).parent / "results" / "executions.json"

@@ -49,9 +49,7 @@ def folder(tmp_path_factory):
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert printed == json.loads((out / "result.json").read_text())
-    assert set(printed) == {
-        *("env", "seed", "env_steps", "updates", "wall_s", "final_return", "best_return")
-    }
+    assert set(printed) == {*("env", "seed", "env_steps", "updates", "wall_s", "final_return", "best_return")}
     return out
 
 

@@ -129,9 +129,7 @@ def test_a_learned_initial_memory_survives(tmp_path):
 def test_nested_observations_get_names(observation_spec, tmp_path):
     policy = policy_of(observation_spec, SMALL)
     loaded = load_policy(export_policy(policy, tmp_path / "p").path)
-    observation = tf.nest.map_structure(
-        lambda spec: tf.ones([3, *spec.shape], spec.dtype), observation_spec
-    )
+    observation = tf.nest.map_structure(lambda spec: tf.ones([3, *spec.shape], spec.dtype), observation_spec)
     _, expected, _ = policy.step(observation, [True] * 3, policy.initial_state(3))
     _, found, _ = loaded.step(observation, [True] * 3, loaded.initial_state(3))
     np.testing.assert_allclose(found, expected, atol=1e-5)

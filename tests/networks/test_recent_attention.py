@@ -14,7 +14,7 @@ def test_attends_to_the_last_inputs_of_the_episode():
     x = np.random.default_rng(0).normal(size=(1, 7, FEATURES)).astype(np.float32)
     reset = np.zeros([1, 7], bool)
     reset[0, 4] = True
-    y, _ = layer(tf.constant(x), initial_state=layer.get_initial_state(1), reset_mask=tf.constant(reset))
+    y, state = layer(tf.constant(x), initial_state=layer.get_initial_state(1), reset_mask=tf.constant(reset))
     weight = {v.name.split(":")[0].rsplit("recent_attention/")[-1]: v.numpy() for v in layer.variables}
     find = lambda part: next(v for k, v in weight.items() if part in k)  # noqa: E731
     for t in range(7):
@@ -22,5 +22,7 @@ def test_attends_to_the_last_inputs_of_the_episode():
         age = find("age")[WINDOW - (t - start + 1) :]
         past = x[0, start : t + 1] + age
         keys = past @ find("key") + x[0, t] @ find("query")
-        context = softmax(np.tanh(keys) @ find("vector")) @ past
+        weights = softmax(np.tanh(keys) @ find("vector"))
+        context = weights @ past
         np.testing.assert_allclose(y[0, t], np.concatenate([x[0, t], context]), atol=1e-5)
+    np.testing.assert_allclose(state["attention"][0], weights, atol=1e-5)

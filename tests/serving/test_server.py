@@ -183,13 +183,9 @@ def test_errors(url, method, path, body, status, message):
 
 
 def test_batch_sizes_have_to_agree(url):
-    _, answer = post(
-        f"{url}/v1/models/recall:predict", {"signature_name": "initial_state", "inputs": [0, 0]}
-    )
+    _, answer = post(f"{url}/v1/models/recall:predict", {"signature_name": "initial_state", "inputs": [0, 0]})
     inputs = {**STEP_INPUTS, **answer["outputs"]}
-    status, answer = post(
-        f"{url}/v1/models/recall:predict", {"signature_name": "step", "inputs": inputs}
-    )
+    status, answer = post(f"{url}/v1/models/recall:predict", {"signature_name": "step", "inputs": inputs})
     assert status == 400
     assert "batch sizes differ" in answer["error"]
 
@@ -203,9 +199,7 @@ def test_a_session_acts_as_the_policy_does_in_process(url, trained_run):
             state = trained_run.policy.initial_state(1)
             for t in range(60):
                 observation = np.int64(rng.integers(4))
-                action, q_values, state = trained_run.policy.step(
-                    np.array([observation]), [t == 0], state
-                )
+                action, q_values, state = trained_run.policy.step(np.array([observation]), [t == 0], state)
                 assert session.act(observation) == int(action[0])
                 np.testing.assert_allclose(session.q_values, q_values[0], atol=1e-4)
 
@@ -263,7 +257,5 @@ def test_the_client_works_without_tensorflow(url):
         f"session = PolicyClient({url!r}, 'recall').session()\n"
         "print([session.act(i % 4) for i in range(6)])"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
-    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert process.stdout.startswith("["), process.stderr

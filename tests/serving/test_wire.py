@@ -29,6 +29,4 @@ def test_a_fingerprint_is_of_the_spec_alone():
     assert wire.fingerprint(spec) == wire.fingerprint(
         {"memory": {"dtype": "float32", "shape": (4, 2), "minimum": 0}}
     )
-    assert wire.fingerprint(spec) != wire.fingerprint(
-        {"memory": {"dtype": "float32", "shape": [2, 4]}}
-    )
+    assert wire.fingerprint(spec) != wire.fingerprint({"memory": {"dtype": "float32", "shape": [2, 4]}})

@@ -49,7 +49,8 @@ class RecentAttention(keras.layers.Layer):
 
     `[B, T, F]` to `[B, T, 2F]`: `y_t = [x_t, c_t]`, where `c_t` attends with query `x_t` to
     `x_{t-K+1} … x_t`, each with a learned embedding of its age added, and never reaches back over a reset.
-    The state is `past [B, K-1, F]` and `past_valid [B, K-1]`, 1 where `past` holds an input of the episode.
+    The state is `past [B, K-1, F]`, `past_valid [B, K-1]`, 1 where `past` holds an input of the episode, and
+    `attention [B, K]`, the weights of the latest step, oldest input first, for whoever wants to look.
     """
 
     def __init__(self, window: int, features: int):
@@ -57,7 +58,11 @@ class RecentAttention(keras.layers.Layer):
         self._window = window
         self._features = features
         self._attention = SoftAttention(features)
-        self.state_shapes = {"past": (window - 1, features), "past_valid": (window - 1,)}
+        self.state_shapes = {
+            "past": (window - 1, features),
+            "past_valid": (window - 1,),
+            "attention": (window,),
+        }
 
     def build(self, input_shape):
         self._age = self.add_weight(
@@ -79,10 +84,14 @@ class RecentAttention(keras.layers.Layer):
         index = tf.range(length)[:, tf.newaxis] + tf.range(self._window)  # [T, K]
         same = tf.gather(episode, index, axis=1) == resets[:, :, tf.newaxis]
         mask = same & (tf.gather(valid, index, axis=1) > 0)
-        y = self._join(x, tf.gather(past, index, axis=1), mask)
+        y, weights = self._join(x, tf.gather(past, index, axis=1), mask)
         kept = self._window - 1
         keep = tf.cast(episode == episode[:, -1:], valid.dtype) * valid
-        return y, {"past": past[:, length:], "past_valid": keep[:, length : length + kept]}
+        return y, {
+            "past": past[:, length:],
+            "past_valid": keep[:, length : length + kept],
+            "attention": weights[:, -1],
+        }
 
     def step(self, x, state):
         """One step without a reset."""
@@ -90,14 +99,15 @@ class RecentAttention(keras.layers.Layer):
         return y[:, 0], final
 
     def _join(self, x, window, mask):
-        """`x [B, T, F]`, `window [B, T, K, F]`, `mask [B, T, K]` to `[B, T, 2F]`."""
+        """`x [B, T, F]`, `window [B, T, K, F]`, `mask [B, T, K]` to `(y [B, T, 2F], weights [B, T, K])`."""
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
-        context, _ = self._attention(
+        context, weights = self._attention(
             tf.reshape(window + self._age, [-1, self._window, self._features]),
             query=tf.reshape(x, [-1, self._features]),
             mask=tf.reshape(mask, [-1, self._window]),
         )
-        return tf.concat([x, tf.reshape(context, [batch, length, self._features])], axis=-1)
+        context = tf.reshape(context, [batch, length, self._features])
+        return tf.concat([x, context], axis=-1), tf.reshape(weights, [batch, length, self._window])
 
 
 def stateful_layers(config: NetworkConfig) -> list[keras.layers.Layer]:

@@ -166,7 +166,8 @@ class TrainingRun:
         target = min((self._env_steps // interval + 1) * interval, self.config.env_steps)
         losses = []
         for loss in self._learn_until(target):
-            losses.append(loss)
+            if loss is not None:
+                losses.append(loss)
             watch(self._status("training"))
         watch(self._status("evaluating"))
         greedy_return = evaluate(
@@ -175,12 +176,12 @@ class TrainingRun:
             episodes=self.config.eval_episodes,
             seed=EVALUATION_SEED,
         ).mean_return
-        self._record(float(np.mean(losses)), greedy_return)
+        self._record(float(np.mean(losses)) if losses else math.nan, greedy_return)
         watch(self._status("saving"))
         self._save()
 
-    def _learn_until(self, target: int) -> Iterator[float]:
-        """Collects and learns to `target` environment steps; yields the loss after every round."""
+    def _learn_until(self, target: int) -> Iterator[float | None]:
+        """Collects and learns to `target` environment steps; yields each round's loss, None without one."""
         config, learner, environment = self.config, self.learner, self.environment
         seeds = np.random.SeedSequence([config.seed, self._env_steps])
         environment.seed(int(seeds.generate_state(1)[0]) >> 1)
@@ -196,7 +197,7 @@ class TrainingRun:
                 ended = time_step.is_last()
                 self._recent.extend(returns[ended])
                 returns[ended] = 0.0
-            loss = math.nan
+            loss = None
             if learner.ready():
                 loss = float(learner.learn())
                 if not abs(loss) < EXPLODED_LOSS:
