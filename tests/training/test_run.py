@@ -103,7 +103,9 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_end(finished, tiny_confi
     process.wait()
     with (out / "metrics.jsonl").open("a") as file:
         file.write('{"env_steps": 8')
-    train(tiny_config, out, resume=True)
+    resumed_at = []
+    train(tiny_config, out, resume=True, watch=lambda status: resumed_at.append(status.env_steps))
+    assert resumed_at[0] > 400  # from the checkpoint, not from the beginning
     uninterrupted, _, _, _ = finished
     assert [strip(r) for r in rows(out)] == [strip(r) for r in rows(uninterrupted)]
     for a, b in zip(weights(out), weights(uninterrupted), strict=True):

@@ -17,8 +17,7 @@ def _next(x: tf.Tensor) -> tf.Tensor:
 def _has_successor(step_type: tf.Tensor) -> tf.Tensor:
     """Where frame t+1 is in the window and continues frame t's episode, `[B, T]` bool."""
     continues = tf.not_equal(step_type[:, 1:], ts.StepType.FIRST)
-    inside = tf.concat([continues, tf.zeros_like(continues[:, :1])], axis=1)
-    return inside & tf.not_equal(step_type, ts.StepType.LAST)
+    return tf.concat([continues, tf.zeros_like(continues[:, :1])], axis=1)
 
 
 def n_step_targets(
