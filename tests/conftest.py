@@ -44,7 +44,38 @@ class NaNReward(RememberFirst):
         return observation, np.nan if NaNReward.steps > 400 else reward, *rest
 
 
+class EverySpace(gym.Env):
+    """One of each kind of space; random observations, episodes of 6 steps."""
+
+    observation_space = gym.spaces.Dict(
+        {
+            "image": gym.spaces.Box(0, 255, (8, 8, 1), np.uint8),
+            "pair": gym.spaces.Tuple(
+                [gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 4])]
+            ),
+            "speed": gym.spaces.Box(-np.inf, np.inf, (2,), np.float64),
+            "switches": gym.spaces.MultiBinary(3),
+        }
+    )
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def _observe(self):
+        self.observation_space.seed(int(self.np_random.integers(2**31)))
+        return self.observation_space.sample()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._t = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self._t += 1
+        return self._observe(), float(action[1]), False, self._t == 6, {}
+
+
 gym.register("tests/RememberFirst-v0", RememberFirst)
+gym.register("tests/EverySpace-v0", EverySpace)
 gym.register("tests/NaNReward-v0", NaNReward)
 
 # Small enough that tracing and compiling dominate.

@@ -64,6 +64,19 @@ def test_evaluate_export_evaluate(folder, tmp_path):
     assert again == whole
 
 
+def test_every_kind_of_space_trains_exports_and_plays(tmp_path):
+    settings = tiny_settings(
+        env_steps=400, attention_window=3, previous_action=True, previous_reward=True
+    )
+    trained = run("train", "tests/EverySpace-v0", "--out", tmp_path / "run", *settings, "--json")
+    assert trained.exit_code == 0, trained.output
+    before = json.loads(run("evaluate", tmp_path / "run", "--episodes", 5, "--json").stdout)
+    exported = run("export", tmp_path / "run", tmp_path / "every", "--json")
+    assert exported.exit_code == 0, exported.output
+    path = json.loads(exported.stdout)["path"]
+    assert json.loads(run("evaluate", path, "--episodes", 5, "--json").stdout) == before
+
+
 def test_resume_of_a_finished_run_prints_its_result(folder):
     result = run("train", "tests/RememberFirst-v0", "--out", folder, "--resume", "--json")
     assert result.exit_code == 0, result.output

@@ -8,7 +8,6 @@ from tfmem.training.run import (
     Diverged,
     Interrupted,
     Result,
-    RunFolder,
     Status,
     TrainedRun,
     TrainingRun,
@@ -17,6 +16,7 @@ from tfmem.training.run import (
     run_description,
     train,
 )
+from tfmem.training.run_folder import RunFolder
 
 __all__ = [
     "PRESETS",

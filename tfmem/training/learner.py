@@ -11,6 +11,7 @@ from tfmem.environments import GymnasiumEnvironment
 from tfmem.networks import MemoryQNetwork
 from tfmem.replay import SequenceReplay
 from tfmem.training.config import TrainConfig
+from tfmem.validation import require
 
 # The learning rate falls linearly to this share of its start: what is learned early settles.
 FINAL_LEARNING_RATE = 0.1
@@ -28,8 +29,9 @@ def make_network(environment: GymnasiumEnvironment, config: TrainConfig) -> Memo
 
 
 def _strategy(device: str) -> tf.distribute.Strategy:
-    gpu = device == "gpu" or (device == "auto" and bool(tf.config.list_physical_devices("GPU")))
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpu else "/cpu:0")
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    require(device != "gpu" or has_gpu, "device", device, "'cpu' or 'auto': TensorFlow sees no GPU")
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if has_gpu and device != "cpu" else "/cpu:0")
 
 
 class Learner(tf.Module):

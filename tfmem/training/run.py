@@ -1,4 +1,4 @@
-"""A training run and its folder: config.json, checkpoints, TensorBoard events, metrics.jsonl, result.json.
+"""A training run: phases of acting and learning, each ending with an evaluation and a checkpoint.
 
 A run is a sequence of phases of `checkpoint_interval` environment steps. A phase starts by resetting every
 environment from a seed that depends on the run's seed and the steps so far, and ends with an evaluation and
@@ -26,7 +26,7 @@ from tfmem.environments import GymnasiumEnvironment, load
 from tfmem.training.config import TrainConfig
 from tfmem.training.evaluation import evaluate
 from tfmem.training.learner import Learner, make_network
-from tfmem.validation import InvalidInput, require
+from tfmem.training.run_folder import RunFolder
 
 # Evaluation during training plays episodes from these environment seeds on.
 EVALUATION_SEED = 1_000_000
@@ -262,7 +262,7 @@ class TrainingRun:
             final_return=evaluations[-1],
             best_return=max(evaluations),
         )
-        self.folder.write_result(result)
+        self.folder.write_result(dataclasses.asdict(result))
         return result
 
 
@@ -344,84 +344,3 @@ def run_description(run: TrainedRun) -> dict[str, Any]:
         "greedy_return": evaluation.get("greedy_return"),
         "eval_episodes": run.config.eval_episodes,
     }
-
-
-class RunFolder:
-    """The files of a run."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.checkpoints = path / "checkpoints"
-        self.events = path / "events"
-        self._config = path / "config.json"
-        self._metrics = path / "metrics.jsonl"
-        self._result = path / "result.json"
-
-    def prepare(self, config: TrainConfig, *, resume: bool) -> None:
-        """Makes the folder ready for `config`; raises `InvalidInput` where it holds what does not fit."""
-        if resume:
-            require(
-                config == self.config(),
-                f"the configuration given with resume for {self.path}",
-                _difference(config, self.config()),
-                "the run's own",
-            )
-            return
-        if self._config.exists():
-            raise InvalidInput(f"{self.path} already holds a run; go on with --resume or name another folder")
-        self.path.mkdir(parents=True, exist_ok=True)
-        _write_whole(self._config, config.to_json())
-
-    def config(self) -> TrainConfig:
-        """The run's configuration."""
-        if not self._config.exists():
-            raise InvalidInput(f"{self.path} holds no run: there is no {self._config.name}")
-        try:
-            return TrainConfig.from_dict(json.loads(self._config.read_text()))
-        except json.JSONDecodeError as error:
-            raise InvalidInput(f"{self._config} is not JSON: {error}") from error
-
-    def latest_checkpoint(self) -> str:
-        """The path of the newest complete checkpoint."""
-        latest = tf.train.latest_checkpoint(str(self.checkpoints))
-        if latest is None:
-            raise InvalidInput(f"{self.path} holds no checkpoint yet; go on with --resume")
-        return latest
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """The recorded rows, oldest first; a kill may have cut the last line off, which then is no row."""
-        if not self._metrics.exists():
-            return []
-        lines = self._metrics.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def add_metrics(self, row: dict[str, Any]) -> None:
-        """Appends a row."""
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def forget_metrics_after(self, env_steps: int) -> list[dict[str, Any]]:
-        """Drops rows that a killed run wrote after its last checkpoint; returns the others."""
-        rows = [row for row in self.metrics() if row["env_steps"] <= env_steps]
-        _write_whole(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
-        return rows
-
-    def write_result(self, result: Result) -> None:
-        """Writes result.json."""
-        _write_whole(self._result, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
-
-
-def _difference(given: TrainConfig, own: TrainConfig) -> str:
-    changed = [
-        field.name
-        for field in dataclasses.fields(own)
-        if getattr(given, field.name) != getattr(own, field.name)
-    ]
-    return f"another {', '.join(changed)}"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes a file so that a kill leaves the old or the new content, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)

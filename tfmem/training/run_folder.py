@@ -1,0 +1,104 @@
+"""The files of a run, each written so that a kill leaves the old or the new content."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfmem.training.config import TrainConfig
+from tfmem.validation import InvalidInput, require
+
+
+class RunFolder:
+    """The files of a run.
+
+    | file | holds |
+    | --- | --- |
+    | config.json | the `TrainConfig` |
+    | checkpoints/ | everything that changes, the latest two |
+    | events/ | TensorBoard's scalars |
+    | metrics.jsonl | a row for every evaluation |
+    | result.json | the `Result`, once the run is finished |
+
+    Args:
+      path: the folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.events = path / "events"
+        self._config = path / "config.json"
+        self._metrics = path / "metrics.jsonl"
+        self._result = path / "result.json"
+
+    def prepare(self, config: TrainConfig, *, resume: bool) -> None:
+        """Makes the folder ready for `config`; raises `InvalidInput` where it holds what does not fit."""
+        if resume:
+            require(
+                config == self.config(),
+                f"the configuration given with resume for {self.path}",
+                _difference(config, self.config()),
+                "the run's own",
+            )
+            return
+        if self._config.exists():
+            raise InvalidInput(f"{self.path} already holds a run; go on with --resume or name another folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_whole(self._config, config.to_json())
+
+    def config(self) -> TrainConfig:
+        """The run's configuration."""
+        if not self._config.exists():
+            raise InvalidInput(f"{self.path} holds no run: there is no {self._config.name}")
+        try:
+            return TrainConfig.from_dict(json.loads(self._config.read_text()))
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"{self._config} is not JSON: {error}") from error
+
+    def latest_checkpoint(self) -> str:
+        """The path of the newest complete checkpoint."""
+        latest = tf.train.latest_checkpoint(str(self.checkpoints))
+        if latest is None:
+            raise InvalidInput(f"{self.path} holds no checkpoint yet; go on with --resume")
+        return latest
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The recorded rows, oldest first; a kill may have cut the last line off, which then is no row."""
+        if not self._metrics.exists():
+            return []
+        lines = self._metrics.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def add_metrics(self, row: dict[str, Any]) -> None:
+        """Appends a row."""
+        with self._metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget_metrics_after(self, env_steps: int) -> list[dict[str, Any]]:
+        """Drops rows that a killed run wrote after its last checkpoint; returns the others."""
+        rows = [row for row in self.metrics() if row["env_steps"] <= env_steps]
+        _write_whole(self._metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        return rows
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Writes result.json."""
+        _write_whole(self._result, json.dumps(result, indent=2) + "\n")
+
+
+def _difference(given: TrainConfig, own: TrainConfig) -> str:
+    changed = [
+        field.name
+        for field in dataclasses.fields(own)
+        if getattr(given, field.name) != getattr(own, field.name)
+    ]
+    return f"another {', '.join(changed)}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes a file so that a kill leaves the old or the new content, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
