@@ -50,9 +50,7 @@ class EverySpace(gym.Env):
     observation_space = gym.spaces.Dict(
         {
             "image": gym.spaces.Box(0, 255, (8, 8, 1), np.uint8),
-            "pair": gym.spaces.Tuple(
-                [gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 4])]
-            ),
+            "pair": gym.spaces.Tuple([gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 4])]),
             "speed": gym.spaces.Box(-np.inf, np.inf, (2,), np.float64),
             "switches": gym.spaces.MultiBinary(3),
         }

@@ -65,9 +65,7 @@ def test_evaluate_export_evaluate(folder, tmp_path):
 
 
 def test_every_kind_of_space_trains_exports_and_plays(tmp_path):
-    settings = tiny_settings(
-        env_steps=400, attention_window=3, previous_action=True, previous_reward=True
-    )
+    settings = tiny_settings(env_steps=400, attention_window=3, previous_action=True, previous_reward=True)
     trained = run("train", "tests/EverySpace-v0", "--out", tmp_path / "run", *settings, "--json")
     assert trained.exit_code == 0, trained.output
     before = json.loads(run("evaluate", tmp_path / "run", "--episodes", 5, "--json").stdout)

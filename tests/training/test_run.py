@@ -66,7 +66,8 @@ def test_status_is_reported_as_it_goes(finished):
     steps = [status.env_steps for status in statuses]
     assert steps == sorted(steps)
     assert steps[-1] == result.env_steps
-    assert {status.doing for status in statuses} == {"training", "evaluating", "saving"}
+    doing = {status.doing for status in statuses}
+    assert doing == {"compiling", "training", "evaluating", "saving"}
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tiny_config, tmp_path):

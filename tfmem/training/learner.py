@@ -53,8 +53,8 @@ class Learner(tf.Module):
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
         # Rewards are scaled so that the root mean square of those that are not 0 is 1: Adam's step has a
         # fixed size, so what is learned of rewards of 0.02 would drown in it.
-        self._reward_square = tf.Variable(0.0, trainable=False)
-        self._reward_count = tf.Variable(0.0, trainable=False)
+        self._reward_square = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._reward_count = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.reward_scale = tf.Variable(1.0, trainable=False)
         self._random = tf.random.Generator.from_seed(config.seed)
         self.replay = SequenceReplay(
@@ -130,8 +130,9 @@ class Learner(tf.Module):
         self.replay.add(time_step, action)
         taken = tf.math.count_nonzero(tf.not_equal(time_step.step_type, ts.StepType.FIRST))
         self.env_steps.assign_add(taken)
-        self._reward_square.assign_add(tf.reduce_sum(tf.square(time_step.reward)))
-        self._reward_count.assign_add(tf.math.count_nonzero(time_step.reward, dtype=tf.float32))
+        reward = tf.cast(time_step.reward, tf.float64)
+        self._reward_square.assign_add(tf.reduce_sum(tf.square(reward)))
+        self._reward_count.assign_add(tf.math.count_nonzero(reward, dtype=tf.float64))
         return action, state
 
     def _learn(self) -> tf.Tensor:
@@ -139,7 +140,8 @@ class Learner(tf.Module):
         config = self._config
         stride = config.sequence_length - 1 - config.burn_in
         mean_square = tf.math.divide_no_nan(self._reward_square, self._reward_count)
-        self.reward_scale.assign(tf.where(mean_square > 0, tf.math.rsqrt(mean_square), 1.0))
+        scale = tf.where(mean_square > 0, tf.math.rsqrt(mean_square), tf.ones([], tf.float64))
+        self.reward_scale.assign(tf.cast(scale, tf.float32))
         total = tf.zeros([])
         for _ in tf.range(config.updates):
             experience = self.replay.sample(

@@ -165,7 +165,7 @@ class TrainingRun:
         interval = self.config.checkpoint_interval
         target = min((self._env_steps // interval + 1) * interval, self.config.env_steps)
         losses = []
-        for loss in self._learn_until(target):
+        for loss in self._learn_until(target, watch):
             if loss is not None:
                 losses.append(loss)
             watch(self._status("training"))
@@ -180,7 +180,7 @@ class TrainingRun:
         watch(self._status("saving"))
         self._save()
 
-    def _learn_until(self, target: int) -> Iterator[float | None]:
+    def _learn_until(self, target: int, watch: Callable[[Status], None]) -> Iterator[float | None]:
         """Collects and learns to `target` environment steps; yields each round's loss, None without one."""
         config, learner, environment = self.config, self.learner, self.environment
         seeds = np.random.SeedSequence([config.seed, self._env_steps])
@@ -199,6 +199,8 @@ class TrainingRun:
                 returns[ended] = 0.0
             loss = None
             if learner.ready():
+                if learner.learn.experimental_get_tracing_count() == 0:
+                    watch(self._status("compiling"))  # takes seconds
                 loss = float(learner.learn())
                 if not abs(loss) < EXPLODED_LOSS:
                     raise self._diverged(f"the loss is {loss:g}")
