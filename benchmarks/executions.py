@@ -6,6 +6,8 @@ One machine, one process, warm; the rounds of all contestants interleave, so tha
 hits all of them, and the median of the rounds counts. Writes benchmarks/results/executions.json.
 """
 
+import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+
 import argparse
 import json
 import statistics
@@ -15,7 +17,6 @@ from pathlib import Path
 import tensorflow as tf
 from machine import provenance
 
-import tfmem.quiet  # noqa: F401  before anything that imports TensorFlow
 from tfmem.layers import ScanNTM
 
 RESULTS = Path(__file__).parent / "results" / "executions.json"

@@ -3,13 +3,14 @@
 python examples/memory_heat_map.py saved_models/repeat_previous/1 docs/images/memory_heat_map.png
 """
 
+import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+
 import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-import tfmem.quiet  # noqa: F401  before anything that imports TensorFlow
 from tfmem.environments import load
 from tfmem.export import load_policy
 

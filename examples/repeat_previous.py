@@ -3,6 +3,8 @@
 Run by `make run`. Each part is one call; the table at the end says what came of it.
 """
 
+import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+
 import argparse
 import subprocess
 import sys
@@ -11,17 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import tfmem.quiet  # noqa: F401  before anything that imports TensorFlow
 from tfmem.environments import load
 from tfmem.export import export_policy
 from tfmem.progress import training_progress, working
 from tfmem.serving import PolicyClient
 from tfmem.training import (
-    environment_description,
     evaluate,
     load_run,
     make_config,
-    run_description,
     train,
 )
 
@@ -78,8 +77,8 @@ def main() -> None:
         export = export_policy(
             run.policy,
             arguments.models / "repeat_previous",
-            environment=environment_description(config),
-            run=run_description(run),
+            environment=run.environment,
+            run=run.provenance,
         )
     print(f"exported to {export.path}")
 

@@ -1,6 +1,6 @@
 """What the tests share: quiet TensorFlow, small environments, one trained run."""
 
-import tfmem.quiet  # noqa: F401, I001  before anything that imports TensorFlow
+import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
 
 import gymnasium as gym
 import numpy as np
@@ -72,6 +72,13 @@ class EverySpace(gym.Env):
         return self._observe(), float(action[1]), False, self._t == 6, {}
 
 
+class FourActions(RememberFirst):
+    """RememberFirst with an action too many."""
+
+    action_space = gym.spaces.Discrete(4)
+
+
+gym.register("tests/FourActions-v0", FourActions)
 gym.register("tests/RememberFirst-v0", RememberFirst)
 gym.register("tests/EverySpace-v0", EverySpace)
 gym.register("tests/NaNReward-v0", NaNReward)

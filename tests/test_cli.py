@@ -1,6 +1,7 @@
 """The command line in this process through click's runner, and once as a real command."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -83,6 +84,16 @@ def test_resume_of_a_finished_run_prints_its_result(folder):
 
 
 BAD = {
+    "other observations": (
+        ["evaluate", "FOLDER", "--env", "CartPole-v1"],
+        "the environment does not fit the policy: it shows",
+    ),
+    "other actions": (
+        ["evaluate", "FOLDER", "--env", "tests/FourActions-v0"],
+        "it has 4 actions, the policy 3",
+    ),
+    "a file in the way": (["train", "CartPole-v1", "--out", "FILE"], "file: File exists"),
+    "export onto a file": (["export", "FOLDER", "FILE"], "file: File exists"),
     "environment": (["train", "CartPol-v1", "--out", "OUT"], "nearest: CartPole"),
     "setting": (["train", "CartPole-v1", "--out", "OUT", "--set", "gama=1"], "gama"),
     "no value": (["train", "CartPole-v1", "--out", "OUT", "--set", "gamma"], "takes key=value"),
@@ -91,7 +102,7 @@ BAD = {
     "nothing to resume": (["train", "CartPole-v1", "--out", "OUT", "--resume"], "holds no run"),
     "resumed otherwise": (
         ["train", "tests/RememberFirst-v0", "--out", "FOLDER", "--resume", "--steps", "5"],
-        "leave --steps, --seed and --set out",
+        "leave --preset, --steps, --seed and --set out",
     ),
     "resumed elsewhere": (["train", "CartPole-v1", "--out", "FOLDER", "--resume"], "is a run of tests/"),
     "no run": (["evaluate", "OUT"], "neither the folder of a run nor a version folder"),
@@ -107,7 +118,13 @@ BAD = {
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_bad_input_is_one_line_and_a_non_zero_exit(name, folder, tmp_path):
     arguments, message = BAD[name]
-    places = {"OUT": tmp_path / "out", "FOLDER": folder, "OUT/model": tmp_path / "out" / "model"}
+    (tmp_path / "file").write_text("")
+    places = {
+        "OUT": tmp_path / "out",
+        "FOLDER": folder,
+        "FILE": tmp_path / "file",
+        "OUT/model": tmp_path / "out" / "model",
+    }
     result = run(*(places.get(a, a) for a in arguments))
     assert result.exit_code != 0
     assert message in result.output
@@ -122,6 +139,36 @@ def test_an_interrupted_run_exits_non_zero_and_names_the_way_on(tmp_path, monkey
     result = run("train", "tests/RememberFirst-v0", "--out", tmp_path / "run", *tiny_settings())
     assert result.exit_code == 1
     assert "go on with --resume" in result.output
+
+
+def test_an_export_that_names_no_environment_asks_for_it(folder, tmp_path):
+    from tfmem.export import export_policy
+    from tfmem.training import load_run
+
+    path = export_policy(load_run(folder).policy, tmp_path / "nameless").path
+    asked = run("evaluate", path)
+    assert asked.exit_code == 1
+    assert "does not say which environment it is for; give --env" in asked.output
+    given = run("evaluate", path, "--env", "tests/RememberFirst-v0", "--episodes", 3, "--json")
+    assert json.loads(given.stdout)["episodes"] == 3
+
+
+def test_arguments_of_the_environment_can_be_given(folder):
+    longer = run("evaluate", folder, "--env-arg", "length=20", "--episodes", 3, "--json")
+    assert json.loads(longer.stdout)["mean_return"] > 5
+
+
+def test_doctor_reports_keras_3():
+    process = subprocess.run(
+        [sys.executable, "-m", "tfmem", "doctor"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "0"},
+    )
+    assert process.returncode == 1
+    assert "BAD  keras" in process.stdout
+    assert "TF_USE_LEGACY_KERAS is '0'; unset it" in process.stdout
+    assert process.stderr == ""
 
 
 def test_the_command_is_quiet_in_a_pipe():

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 import tfmem
-from tfmem.validation import InvalidInput
+from tfmem.errors import InvalidInput, TfmemError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -30,15 +30,16 @@ def _reports_errors(command: Callable) -> Callable:
 
         try:
             return command(*args, **kwargs)
-        except InvalidInput as error:
+        except TfmemError as error:
             raise click.ClickException(str(error)) from error
-        except Exception as error:
-            # These types live in modules that import TensorFlow or requests; name them, don't load them.
-            if type(error).__name__ in ("Interrupted", "Diverged", "ExportMismatch", "ServerError"):
-                raise click.ClickException(str(error)) from error
-            if isinstance(error, ImportError) and "tfmem" in str(error):
-                raise click.ClickException(str(error)) from error
-            raise
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+        except ImportError as error:
+            if "tfmem" not in str(error):  # tfmem's own say what to do
+                raise
+            raise click.ClickException(str(error)) from error
 
     return wrapped
 
@@ -87,7 +88,7 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise InvalidInput(f"--set takes key=value, not {setting!r}")
+            raise InvalidInput(f"expected key=value, not {setting!r}")
         try:
             overrides[key] = json.loads(text)
         except json.JSONDecodeError:
@@ -98,7 +99,7 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 @main.command()
 @click.argument("env_id")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--preset", default="recall", show_default=True, help="Family of tasks.")
+@click.option("--preset", help="Family of tasks.  [default: recall]")
 @click.option("--steps", type=int, help="Environment steps (env_steps).")
 @click.option("--seed", type=int, help="Seed of the run.")
 @click.option(
@@ -114,7 +115,7 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 def train(
     env_id: str,
     out: Path,
-    preset: str,
+    preset: str | None,
     steps: int | None,
     seed: int | None,
     settings: tuple[str, ...],
@@ -138,42 +139,82 @@ def train(
         config = RunFolder(out).config()
         if config.env_id != env_id:
             raise InvalidInput(f"{out} is a run of {config.env_id}, not of {env_id}")
-        if overrides:
-            raise InvalidInput("a resumed run keeps its configuration; leave --steps, --seed and --set out")
+        if overrides or preset:
+            raise InvalidInput(
+                "a resumed run keeps its configuration; leave --preset, --steps, --seed and --set out"
+            )
     else:
-        config = make_config(env_id, preset=preset, overrides=overrides)
+        config = make_config(env_id, preset=preset or "recall", overrides=overrides)
     with training_progress(config) as watch:
         result = train_run(config, out, resume=resume, watch=watch)
     _print(dataclasses.asdict(result), as_json)
 
 
+_ENV_ARGUMENTS = click.option(
+    "--env-arg",
+    "env_arguments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument of the environment itself.",
+)
+_EVALUATION_SEED = click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Environment seed of the first episode.",
+)
+
+
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--env", "env_id", help="Environment id; by default the one it was trained on.")
+@_ENV_ARGUMENTS
 @click.option("--episodes", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Environment seed of the first.")
+@_EVALUATION_SEED
 @click.option("--ablate-memory", is_flag=True, help="Put the initial memory in place at every step.")
 @_JSON
 @_reports_errors
 def evaluate(
-    path: Path, env_id: str | None, episodes: int, seed: int, ablate_memory: bool, as_json: bool
+    path: Path,
+    env_id: str | None,
+    env_arguments: tuple[str, ...],
+    episodes: int,
+    seed: int,
+    ablate_memory: bool,
+    as_json: bool,
 ) -> None:
     """Play greedy episodes with a run, or with a version folder of an export.
 
+    Without --env and --env-arg the environment is the policy's own, with the arguments it was trained with.
+
     Example: tfmem evaluate runs/recall --episodes 100 --ablate-memory
     """
+    from tfmem.environments import load
     from tfmem.progress import working
     from tfmem.training import evaluate as evaluate_policy
 
     with working("loading"):
-        policy, environment = _policy_and_environment(path, env_id, min(episodes, 50))
+        policy, description = _policy_in(path)
+        env_id = env_id or description.get("id")
+        if env_id is None:
+            raise InvalidInput(f"{path} does not say which environment it is for; give --env")
+        own = env_id == description.get("id") and not env_arguments
+        environment = load(
+            env_id,
+            num_envs=min(episodes, 50),
+            env_kwargs=description["kwargs"] if own else _parse_settings(env_arguments),
+            previous_action=description.get("previous_action", False),
+            previous_reward=description.get("previous_reward", False),
+        )
+        _require_fit(environment, policy.observation, policy.actions)
     with working(f"playing {episodes} episodes"):
         evaluation = evaluate_policy(
             policy, environment, episodes=episodes, seed=seed, ablate_memory=ablate_memory
         )
     _print(
         {
-            "env": env_id or _environment_of(path)["id"],
+            "env": env_id,
             "episodes": episodes,
             "mean_return": evaluation.mean_return,
             "std_return": evaluation.std_return,
@@ -182,34 +223,39 @@ def evaluate(
     )
 
 
-def _environment_of(path: Path) -> dict[str, Any]:
-    """What the policy in `path` was trained on: id, kwargs and the observation's extra parts."""
-    from tfmem.export import MANIFEST_PATH, read_manifest
-    from tfmem.training import RunFolder, environment_description
-
-    if (path / MANIFEST_PATH).exists():
-        return read_manifest(path)["environment"]
-    if not (path / "config.json").exists():
-        raise InvalidInput(f"{path} is neither the folder of a run nor a version folder of an export")
-    return environment_description(RunFolder(path).config())
-
-
-def _policy_and_environment(path: Path, env_id: str | None, num_envs: int):
-    from tfmem.environments import load
+def _policy_in(path: Path):
+    """The policy of a run or an export, and what it says of its environment."""
     from tfmem.export import MANIFEST_PATH, load_policy
     from tfmem.training import load_run
 
-    description = _environment_of(path)
-    exported = (path / MANIFEST_PATH).exists()
-    environment = load(
-        env_id or description["id"],
-        num_envs=num_envs,
-        env_kwargs=description["kwargs"] if env_id in (None, description["id"]) else None,
-        previous_action=description["previous_action"],
-        previous_reward=description["previous_reward"],
-    )
-    policy = load_policy(path) if exported else load_run(path).policy
-    return policy, environment
+    if (path / MANIFEST_PATH).exists():
+        exported = load_policy(path)
+        return exported, exported.manifest["environment"]
+    if not (path / "config.json").exists():
+        raise InvalidInput(f"{path} is neither the folder of a run nor a version folder of an export")
+    run = load_run(path)
+    return run.policy, run.environment
+
+
+def _require_fit(environment, observation: dict[str, dict[str, Any]], actions: int) -> None:
+    """Raises `InvalidInput` unless the environment has the observations and actions of a policy.
+
+    `observation` has the dtype and shape of each part by its name on the wire.
+    """
+    from tfmem.serving import wire
+
+    found = wire.flatten_observation(environment.observation_spec())
+    theirs = {name: (spec.dtype.name, list(spec.shape)) for name, spec in found.items()}
+    ours = {name: (spec["dtype"], list(spec["shape"])) for name, spec in observation.items()}
+    if theirs != ours:
+        raise InvalidInput(
+            f"the environment does not fit the policy: it shows {theirs}, the policy takes {ours}"
+        )
+    count = int(environment.action_spec().maximum) + 1
+    if count != actions:
+        raise InvalidInput(
+            f"the environment does not fit the policy: it has {count} actions, the policy {actions}"
+        )
 
 
 @main.command()
@@ -224,7 +270,7 @@ def export(run: Path, base: Path, as_json: bool) -> None:
     """
     from tfmem.export import export_policy
     from tfmem.progress import working
-    from tfmem.training import environment_description, load_run, run_description
+    from tfmem.training import load_run
 
     with working("loading"):
         trained = load_run(run)
@@ -232,8 +278,8 @@ def export(run: Path, base: Path, as_json: bool) -> None:
         exported = export_policy(
             trained.policy,
             base,
-            environment=environment_description(trained.config),
-            run=run_description(trained),
+            environment=trained.environment,
+            run=trained.provenance,
         )
     _print(
         {
@@ -263,8 +309,10 @@ def serve(base: Path, rest_port: int, host: str) -> None:
     from tfmem.progress import working
 
     with working("loading"):
-        from tfmem.serving import server
-
+        try:
+            from tfmem.serving import server
+        except ModuleNotFoundError as error:
+            raise InvalidInput(f"tfmem serve needs {error.name}: pip install 'tfmem[serve]'") from error
         models = server.load_models(base)
 
     def ready(url: str) -> None:
@@ -285,11 +333,20 @@ def serve(base: Path, rest_port: int, host: str) -> None:
 @click.argument("name")
 @click.option("--server", required=True, metavar="URL", help="Such as http://127.0.0.1:8501.")
 @click.option("--env", "env_id", required=True, help="Environment id.")
+@_ENV_ARGUMENTS
 @click.option("--episodes", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Environment seed of the first.")
+@_EVALUATION_SEED
 @_JSON
 @_reports_errors
-def play(name: str, server: str, env_id: str, episodes: int, seed: int, as_json: bool) -> None:
+def play(
+    name: str,
+    server: str,
+    env_id: str,
+    env_arguments: tuple[str, ...],
+    episodes: int,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Play episodes through a server with the model NAME, its memory carried along.
 
     Example: tfmem play repeat_previous --server http://127.0.0.1:8501 --env popgym-RepeatPreviousEasy-v0
@@ -305,9 +362,11 @@ def play(name: str, server: str, env_id: str, episodes: int, seed: int, as_json:
         policy = _Timed(client.pinned())
         environment = load(
             env_id,
-            previous_action="observation_previous_action" in policy.inputs,
-            previous_reward="observation_previous_reward" in policy.inputs,
+            env_kwargs=_parse_settings(env_arguments),
+            previous_action="observation_previous_action" in policy.observation,
+            previous_reward="observation_previous_reward" in policy.observation,
         )
+        _require_fit(environment, policy.observation, policy.actions)
         with working(f"playing {episodes} episodes"):
             evaluation = evaluate_policy(policy, environment, episodes=episodes, seed=seed)
     p50, p99 = np.percentile(policy.latencies_ms, [50, 99])
@@ -329,7 +388,8 @@ class _Timed:
 
     def __init__(self, policy):
         self._policy = policy
-        self.inputs = policy.inputs
+        self.observation = policy.observation
+        self.actions = policy.actions
         self.latencies_ms: list[float] = []
 
     def initial_state(self, batch_size: int):

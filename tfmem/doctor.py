@@ -43,9 +43,10 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
 def _extra(name: str, package: str) -> Finding:
     """An extra is optional: missing is fine, broken is not."""
     try:
-        return Finding(f"[{name}]", True, f"{package} {metadata.version(package)}")
+        metadata.version(package)
     except metadata.PackageNotFoundError:
         return Finding(f"[{name}]", True, f"not installed; pip install 'tfmem[{name}]'")
+    return _finding(f"[{name}]", lambda: f"{package} {_imported(package, package)}")
 
 
 def _python() -> str:

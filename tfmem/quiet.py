@@ -26,7 +26,7 @@ def _silenced_descriptor(descriptor: int) -> Iterator[None]:
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# Whoever needs a TensorFlow that cannot be imported says so when importing it.
-with _silenced_descriptor(2), contextlib.suppress(ImportError):
+# Whoever needs what cannot be imported here says so when importing it.
+with _silenced_descriptor(2), contextlib.suppress(Exception):
     import tf_agents.environments
     import tf_agents.networks  # noqa: F401

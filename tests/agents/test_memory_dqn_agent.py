@@ -12,8 +12,8 @@ from tf_agents.trajectories import trajectory
 from tf_agents.utils import common
 
 from tfmem.agents import MemoryDqnAgent
+from tfmem.errors import InvalidInput
 from tfmem.networks import MemoryQNetwork, NetworkConfig, NoCoreConfig, ScanNTMConfig
-from tfmem.validation import InvalidInput
 
 F, M, L = (int(t) for t in (ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST))
 NUMBER = tf.TensorSpec([], tf.float32)

@@ -6,7 +6,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tests.conftest import RECALL
 from tfmem.environments import GymnasiumEnvironment, load
-from tfmem.validation import InvalidInput
+from tfmem.errors import InvalidInput
 
 F, M, L = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
 

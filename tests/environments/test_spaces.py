@@ -3,7 +3,7 @@ import pytest
 from gymnasium import spaces
 
 from tfmem.environments.spaces import action_count, observation_spec, to_action, to_observation
-from tfmem.validation import InvalidInput
+from tfmem.errors import InvalidInput
 
 
 def test_specs_of_every_space():
@@ -19,6 +19,13 @@ def test_specs_of_every_space():
     assert spec["pair"][0].maximum.tolist() == [1, 3]
     assert spec["pair"][1].shape == (3,)
     assert spec["box"].dtype == np.float32
+
+
+def test_boolean_boxes_are_numbers():
+    space = spaces.Box(0, 1, (2,), np.bool_)
+    assert observation_spec(space).dtype == np.int8
+    found = to_observation(space, np.array([[True, False]]))
+    assert (found.dtype, found.tolist()) == (np.int8, [[1, 0]])
 
 
 def test_observations_count_from_zero():

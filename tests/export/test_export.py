@@ -12,10 +12,10 @@ from tf_agents.specs import tensor_spec
 from tests.conftest import RECALL
 from tfmem.agents import MemoryPolicy
 from tfmem.environments import load
+from tfmem.errors import InvalidInput
 from tfmem.export import ExportMismatch, export_policy, load_policy, read_manifest
 from tfmem.networks import MemoryQNetwork, NetworkConfig, NoCoreConfig, ScanNTMConfig
-from tfmem.training import environment_description, evaluate, run_description
-from tfmem.validation import InvalidInput
+from tfmem.training import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def base(trained_run, tmp_path_factory):
     export_policy(
         trained_run.policy,
         base,
-        environment=environment_description(trained_run.config),
-        run=run_description(trained_run),
+        environment=trained_run.environment,
+        run=trained_run.provenance,
     )
     return base
 
@@ -164,6 +164,37 @@ def test_an_export_that_acts_otherwise_is_refused_and_leaves_nothing(tmp_path, m
     with pytest.raises(ExportMismatch, match="action differs at step"):
         export_policy(policy, tmp_path / "p")
     assert list((tmp_path / "p").iterdir()) == []
+
+
+def test_rounding_of_large_values_is_no_difference(tmp_path):
+    policy = policy_of(SUIT, SMALL)
+    policy.reward_scale.assign(1e-6)
+    assert export_policy(policy, tmp_path / "p").version == 1
+
+
+def test_the_manifest_leaves_out_bounds_that_bound_nothing(tmp_path):
+    spec = (
+        tensor_spec.BoundedTensorSpec([8, 8, 3], tf.uint8, 0, 255),
+        tensor_spec.BoundedTensorSpec([2], tf.float32, -np.inf, [1.0, 2.0]),
+    )
+    manifest = read_manifest(export_policy(policy_of(spec, SMALL), tmp_path / "p").path)
+    assert manifest["observation"] == {
+        "observation_0": {"dtype": "uint8", "shape": [8, 8, 3]},
+        "observation_1": {"dtype": "float32", "shape": [2], "maximum": [1.0, 2.0]},
+    }
+
+
+def test_numbers_are_not_cut_to_integers(base):
+    policy = load_policy(base / "1")
+    with pytest.raises(TypeError):
+        policy.step([1.5], [True], policy.initial_state(1))
+
+
+def test_a_damaged_export_is_named(base, tmp_path):
+    shutil.copytree(base / "1", tmp_path / "1")
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"no model")
+    with pytest.raises(InvalidInput, match="is damaged"):
+        load_policy(tmp_path / "1")
 
 
 def test_other_folders_are_refused(tmp_path):

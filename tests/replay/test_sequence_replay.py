@@ -4,8 +4,8 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
+from tfmem.errors import InvalidInput
 from tfmem.replay import SequenceReplay, estimate_bytes
-from tfmem.validation import InvalidInput
 
 F, M, L = (int(t) for t in (ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST))
 NUM_ENVS = 3

@@ -1,10 +1,12 @@
 """The local server over a real socket, in a process of its own, by plain HTTP and by the client."""
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from tests.conftest import RECALL
 from tfmem.environments import load
 from tfmem.export import export_policy
 from tfmem.serving import PolicyClient, ServerError
-from tfmem.training import environment_description, evaluate, run_description
+from tfmem.training import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,8 @@ def models(trained_run, tmp_path_factory):
         export_policy(
             trained_run.policy,
             base / "recall",
-            environment=environment_description(trained_run.config),
-            run=run_description(trained_run),
+            environment=trained_run.environment,
+            run=trained_run.provenance,
         )
     return base
 
@@ -161,6 +163,13 @@ STEP_INPUTS = {"observation": [1], "is_first": [True]}
         (
             "POST",
             "/v1/models/recall:predict",
+            {"signature_name": ["x"], "inputs": [1]},
+            400,
+            "not found in signature def",
+        ),
+        (
+            "POST",
+            "/v1/models/recall:predict",
             {"signature_name": "step", "inputs": STEP_INPUTS},
             400,
             "missing ['memory', 'read_weights', 'write_weights'], not expected []",
@@ -236,6 +245,44 @@ def test_a_failed_step_leaves_the_memory_as_it_was(url):
         assert after == [session.act(np.int64(0))]
 
 
+def test_another_server_is_told_apart(url):
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'["something else"]')
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(ServerError, match="does not answer as TF Serving does"):
+            PolicyClient(f"http://127.0.0.1:{other.server_port}", "x").session()
+        other.shutdown()
+
+
+def test_play_through_the_command_line(url):
+    arguments = ["play", "recall", "--server", url, "--episodes", "2", "--json"]
+    played = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "tfmem", *arguments, "--env", RECALL],
+            check=True,
+            capture_output=True,
+        ).stdout
+    )
+    assert played["mean_return"] >= 0.99
+    assert 0 < played["p50_ms"] <= played["p99_ms"]
+    other = subprocess.run(
+        [sys.executable, "-m", "tfmem", *arguments, "--env", "CartPole-v1"],
+        capture_output=True,
+        text=True,
+    )
+    assert other.returncode == 1
+    assert other.stderr.startswith("Error: the environment does not fit the policy: it shows")
+    assert len(other.stderr.splitlines()) == 1
+
+
 def test_the_client_status(url):
     assert PolicyClient(url, "recall").status()[0]["state"] == "AVAILABLE"
 
@@ -244,7 +291,13 @@ def test_a_taken_port_and_an_empty_folder_are_one_line(url, models, tmp_path):
     taken = start(models, "--rest-port", url.rsplit(":", 1)[1])
     assert "cannot listen on 127.0.0.1" in taken.communicate(timeout=60)[1]
     assert taken.returncode == 1
-    empty = start(tmp_path)
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no model")
+    broken = start(tmp_path)
+    errors = broken.communicate(timeout=60)[1]
+    assert "broken/1 cannot be loaded" in errors
+    assert (broken.returncode, len(errors.splitlines())) == (1, 1)
+    empty = start(tmp_path / "broken")
     assert "holds no models" in empty.communicate(timeout=60)[1]
     assert empty.returncode == 1
 

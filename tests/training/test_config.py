@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from tfmem.errors import InvalidInput
 from tfmem.networks import LSTMConfig, ScanNTMConfig
 from tfmem.training import PRESETS, TrainConfig, make_config
-from tfmem.validation import InvalidInput
 
 
 @pytest.mark.parametrize("core", ["scan_ntm", "lstm", "none"])
@@ -28,7 +28,18 @@ def test_overrides():
         ({"gamma": "high"}, "gamma"),
         ({"gamma": 1.5}, "gamma must be in"),
         ({"num_envs": 0}, "num_envs must be at least 1"),
-        ({"learning_rate": 0}, "learning_rate must be above 0"),
+        ({"learning_rate": 0}, "learning_rate must be a finite number above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a finite number above 0"),
+        ({"seed": 2**32}, r"seed must be between 0 and 2\*\*32"),
+        ({"seed": True}, "seed"),
+        ({"env_steps": 4000}, "env_steps must be above 5000, where learning starts"),
+        ({"env_id": "Other-v0"}, "env_id is given by itself"),
+        ({"core": 5}, "core must be one of scan_ntm, lstm, none"),
+        ({"core": None}, "core must be one of scan_ntm, lstm, none"),
+        ({"core": True, "core.slots": 4}, "core must be one of scan_ntm, lstm, none"),
+        ({"core.read_heads": "forward"}, "heads must be a list such as .*, not 'forward'"),
+        ({"core.read_heads": 5}, "heads must be a list such as"),
+        ({"attention_window": 1}, "attention_window must be 0, or at least 2"),
         ({"sequence_length": 1}, "sequence_length must be at least 2"),
         ({"burn_in": 103}, "burn_in must be between 0 and sequence_length - 2 = 102"),
         ({"replay_capacity": 100}, "replay_capacity must be at least"),

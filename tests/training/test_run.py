@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from tests.conftest import RECALL, TINY
 from tfmem.environments import load
+from tfmem.errors import InvalidInput
 from tfmem.training import (
     Diverged,
     Interrupted,
@@ -19,7 +21,6 @@ from tfmem.training import (
     make_config,
     train,
 )
-from tfmem.validation import InvalidInput
 
 
 def rows(folder):
@@ -89,6 +90,43 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(tiny_config, tmp_path):
         train(tiny_config, tmp_path / "run", watch=interrupt)
     result = train(tiny_config, tmp_path / "run", resume=True)
     assert result.env_steps >= 1200
+
+
+def test_an_evaluation_that_was_interrupted_is_made_up_for(finished, tiny_config, tmp_path):
+    def interrupt(status):
+        if status.doing == "evaluating" and status.env_steps >= 1200:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(tiny_config, out, watch=interrupt)
+    assert len(rows(out)) == 2
+    result = train(tiny_config, out, resume=True)
+    uninterrupted, _, expected, _ = finished
+    assert [r["greedy_return"] for r in rows(out)] == [r["greedy_return"] for r in rows(uninterrupted)]
+    assert result.final_return == expected.final_return
+
+
+def test_what_cannot_be_built_claims_no_folder(tiny_config, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(InvalidInput, match="the action space is Box"):
+        train(dataclasses.replace(tiny_config, env_id="Pendulum-v1"), out)
+    with pytest.raises(InvalidInput, match="replay_capacity to at most"):
+        train(dataclasses.replace(tiny_config, replay_capacity=10**11), out)
+    with pytest.raises(InvalidInput, match="TensorFlow sees no GPU"):
+        train(dataclasses.replace(tiny_config, device="gpu"), out)
+    assert not out.exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(finished, tmp_path):
+    out, _, _, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["core"] = {"kind": "lstm", "units": 5}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInput, match="does not fit the configuration beside it"):
+        load_run(copy)
 
 
 def test_a_run_killed_at_any_moment_resumes_to_the_same_end(finished, tiny_config, tmp_path):

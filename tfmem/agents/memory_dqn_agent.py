@@ -9,7 +9,7 @@ from tf_agents.typing import types
 from tf_agents.utils import common
 
 from tfmem.agents.losses import n_step_targets, trained_steps
-from tfmem.validation import require
+from tfmem.errors import require
 
 
 class MemoryDqnAgent(dqn_agent.DqnAgent):

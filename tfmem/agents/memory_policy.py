@@ -1,10 +1,13 @@
 """The greedy policy of a Q-network, with its memory in plain sight."""
 
+from typing import Any
+
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
+from tfmem.layers.scan_ntm import State
 from tfmem.networks import MemoryQNetwork
-from tfmem.networks.memory_q_network import State
+from tfmem.serving import wire
 
 
 class MemoryPolicy(tf.Module):
@@ -23,6 +26,19 @@ class MemoryPolicy(tf.Module):
         self.network = network
         self.reward_scale = tf.Variable(1.0) if reward_scale is None else reward_scale
         self._step = tf.function(self._greedy, reduce_retracing=True, autograph=False)
+
+    @property
+    def actions(self) -> int:
+        """The number of actions."""
+        return self.network.create_variables().shape[-1]
+
+    @property
+    def observation(self) -> dict[str, dict[str, Any]]:
+        """dtype and shape of each part of the observation, by its name on the wire."""
+        parts = wire.flatten_observation(self.network.input_tensor_spec)
+        return {
+            name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in parts.items()
+        }
 
     def initial_state(self, batch_size: int) -> State:
         """The state at an episode's start, a dict of `[batch_size, ...]`."""

@@ -12,7 +12,7 @@ from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
 from tfmem.environments.spaces import action_count, observation_spec, to_action, to_observation
-from tfmem.validation import InvalidInput, require
+from tfmem.errors import InvalidInput, require
 
 # Packages that register their environments on import, by the prefix of their ids, and the extra of tfmem
 # that installs them.
@@ -101,10 +101,6 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
 
     def close(self) -> None:
         self._environment.close()
-
-    def render(self, mode: str = "rgb_array"):
-        require(mode == self._environment.render_mode, "render mode", mode, "the environment's own")
-        return self._environment.render()
 
     def _reset(self) -> ts.TimeStep:
         observation, _ = self._environment.reset(seed=self._next_seed)

@@ -5,7 +5,7 @@
 | Discrete | bounded integer scalar, counted from 0 whatever its start |
 | MultiDiscrete | bounded integers |
 | MultiBinary | bounded int8 |
-| Box | bounded array of its dtype |
+| Box | bounded array of its dtype; int8 for bool |
 | Dict, Tuple | dict, tuple of the above |
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from tf_agents.specs import array_spec
 
-from tfmem.validation import InvalidInput
+from tfmem.errors import InvalidInput
 
 
 @singledispatch
@@ -45,6 +45,8 @@ def _(space: spaces.MultiBinary, name: str = "observation"):
 
 @observation_spec.register
 def _(space: spaces.Box, name: str = "observation"):
+    if space.dtype == np.bool_:
+        return array_spec.BoundedArraySpec(space.shape, np.int8, 0, 1, name)
     return array_spec.BoundedArraySpec(space.shape, space.dtype, space.low, space.high, name)
 
 
@@ -61,7 +63,7 @@ def _(space: spaces.Tuple, name: str = "observation"):
 @singledispatch
 def to_observation(space: spaces.Space, batch: Any) -> Any:
     """A batch of a vector environment's observations in the form of `observation_spec(space)`."""
-    return np.asarray(batch, space.dtype)
+    return np.asarray(batch, np.int8 if space.dtype == np.bool_ else space.dtype)
 
 
 @to_observation.register

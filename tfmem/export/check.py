@@ -1,6 +1,6 @@
 """Runs an exported policy in a process of plain TensorFlow and writes what it did.
 
-Run as a script with the export's folder, an .npz of inputs and an .npz for outputs. It imports nothing of
+Run as a program with the export's folder, an .npz of inputs and an .npz for outputs. It imports nothing of
 tfmem or TF-Agents: whatever the export needs, TensorFlow alone must have.
 """
 

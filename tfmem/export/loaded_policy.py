@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfmem.errors import InvalidInput
 from tfmem.export.manifest import read_manifest
 from tfmem.serving import wire
 
@@ -18,14 +19,27 @@ class LoadedPolicy:
       path: a version folder, `BASE/NAME/VERSION`.
 
     Raises:
-      InvalidInput: when `path` holds no export of tfmem.
+      InvalidInput: when `path` holds no export of tfmem, or a damaged one.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.manifest = read_manifest(Path(path))
-        self._model = tf.saved_model.load(os.fspath(path))  # keeps the variables alive
-        self._step = self._model.signatures["step"]
+        try:
+            self._model = tf.saved_model.load(os.fspath(path))  # keeps the variables alive
+            self._step = self._model.signatures["step"]
+        except (OSError, KeyError, tf.errors.OpError) as error:
+            raise InvalidInput(f"{path} is damaged: {str(error).splitlines()[0]}") from error
         self._initial_state = self._model.signatures.get("initial_state")
+
+    @property
+    def actions(self) -> int:
+        """The number of actions."""
+        return self.manifest["action"]["count"]
+
+    @property
+    def observation(self) -> dict[str, dict[str, Any]]:
+        """dtype and shape of each part of the observation, by its name on the wire."""
+        return self.manifest["observation"]
 
     def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
         """The state at an episode's start, a dict of `[batch_size, ...]`."""
@@ -39,7 +53,7 @@ class LoadedPolicy:
         """Acts once; see `tfmem.agents.MemoryPolicy.step`."""
         specs = self.manifest["observation"]
         inputs = {
-            name: tf.constant(np.asarray(part, specs[name]["dtype"]))
+            name: tf.constant(np.asarray(part).astype(specs[name]["dtype"], casting="same_kind"))
             for name, part in wire.flatten_observation(observation).items()
         }
         outputs = self._step(**inputs, **{wire.IS_FIRST: tf.convert_to_tensor(is_first, tf.bool)}, **state)

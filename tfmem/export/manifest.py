@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
+from tfmem.errors import InvalidInput
 from tfmem.serving import wire
-from tfmem.validation import InvalidInput
 
 # TF Serving ignores what it does not know in `assets.extra`.
 MANIFEST_PATH = Path("assets.extra") / "tfmem.json"
@@ -19,8 +20,17 @@ def describe_spec(spec: tf.TypeSpec) -> dict[str, Any]:
     """A spec as JSON values: dtype, shape and, where there are any, bounds."""
     described: dict[str, Any] = {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
     if isinstance(spec, tensor_spec.BoundedTensorSpec):
-        described |= {"minimum": spec.minimum.tolist(), "maximum": spec.maximum.tolist()}
+        described |= _bound("minimum", spec.minimum, spec.dtype.min)
+        described |= _bound("maximum", spec.maximum, spec.dtype.max)
     return described
+
+
+def _bound(name: str, value: np.ndarray, extreme: float) -> dict[str, Any]:
+    """A bound by its name: one number where it is the same everywhere, nothing where it bounds nothing."""
+    if np.all(value == extreme) or not np.all(np.isfinite(value)):
+        return {}
+    same = np.all(value == value.flat[0])
+    return {name: value.flat[0].item() if same else value.tolist()}
 
 
 def make_manifest(

@@ -5,8 +5,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfmem.agents import MemoryPolicy
+from tfmem.errors import require
 from tfmem.serving import wire
-from tfmem.validation import require
 
 
 class ExportedPolicy(tf.Module):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tfmem.validation import require
+from tfmem.errors import require
 
 
 @dataclass(frozen=True)
@@ -76,5 +76,6 @@ class NetworkConfig:
 
     def __post_init__(self):
         require(self.embedding >= 1, "embedding", self.embedding, "at least 1")
-        require(self.attention_window >= 0, "attention_window", self.attention_window, "0 or more")
+        window = self.attention_window
+        require(window == 0 or window >= 2, "attention_window", window, "0, or at least 2")
         require(self.hidden >= 1, "hidden", self.hidden, "at least 1")

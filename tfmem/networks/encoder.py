@@ -5,7 +5,7 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
 from tfmem._keras import keras
-from tfmem.validation import InvalidInput
+from tfmem.errors import InvalidInput
 
 # More categories than this in one number are a quantity, not a choice.
 MAX_CATEGORIES = 1024
@@ -57,10 +57,10 @@ def _image_encoder(spec: tf.TensorSpec) -> keras.Sequential:
     height, width = spec.shape[0], spec.shape[1]
     large = min(height, width) >= 36
     layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)] if large else [(16, 3, 1), (32, 3, 1)]
-    scale = 1.0 if spec.dtype.is_floating else 1.0 / spec.dtype.max
     return keras.Sequential(
         [
-            keras.layers.Lambda(lambda x: tf.cast(x, tf.float32) * scale),
+            _Numbers(spec),
+            keras.layers.Reshape(spec.shape),
             *(
                 keras.layers.Conv2D(filters, kernel, stride, activation="relu")
                 for filters, kernel, stride in layers

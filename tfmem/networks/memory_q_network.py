@@ -7,9 +7,10 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import nest_utils
 
 from tfmem._keras import keras
+from tfmem.layers.scan_ntm import State
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
-from tfmem.networks.stateful import State, stateful_layers
+from tfmem.networks.stateful import stateful_layers
 
 
 class MemoryQNetwork(network.Network):

@@ -12,10 +12,23 @@ from tfmem._keras import keras
 from tfmem.layers import ScanNTM, SoftAttention
 from tfmem.networks.config import LSTMConfig, NetworkConfig, ScanNTMConfig
 
-State = dict[str, tf.Tensor]
+
+class _Stateful(keras.layers.Layer):
+    """A layer that remembers, from zeros, and that takes a single step as an unroll of length 1."""
+
+    state_shapes: dict[str, tuple[int, ...]]
+
+    def get_initial_state(self, batch_size):
+        """Zeros."""
+        return {name: tf.zeros([batch_size, *shape]) for name, shape in self.state_shapes.items()}
+
+    def step(self, x, state):
+        """One step without a reset: `x [B, F]` and a state to `(y [B, ·], next state)`."""
+        y, final = self(x[:, tf.newaxis], state, tf.zeros([tf.shape(x)[0], 1], tf.bool))
+        return y[:, 0], final
 
 
-class LSTM(keras.layers.Layer):
+class LSTM(_Stateful):
     """A Keras LSTM cell unrolled with resets; `[B, T, F]` to `[B, T, units]`.
 
     The state is `hidden [B, units]` and `cell [B, units]`, zero at first.
@@ -26,10 +39,6 @@ class LSTM(keras.layers.Layer):
         self._unroll = dynamic_unroll_layer.DynamicUnroll(keras.layers.LSTMCell(units))
         self.state_shapes = {"hidden": (units,), "cell": (units,)}
 
-    def get_initial_state(self, batch_size):
-        """Zeros."""
-        return {name: tf.zeros([batch_size, *shape]) for name, shape in self.state_shapes.items()}
-
     def call(self, x, initial_state, reset_mask):
         y, (hidden, cell) = self._unroll(
             x,
@@ -38,13 +47,8 @@ class LSTM(keras.layers.Layer):
         )
         return y, {"hidden": hidden, "cell": cell}
 
-    def step(self, x, state):
-        """One step without a reset."""
-        y, final = self(x[:, tf.newaxis], state, tf.zeros([tf.shape(x)[0], 1], tf.bool))
-        return y[:, 0], final
 
-
-class RecentAttention(keras.layers.Layer):
+class RecentAttention(_Stateful):
     """Joins each input to its soft attention over the last K inputs of the episode, itself included.
 
     `[B, T, F]` to `[B, T, 2F]`: `y_t = [x_t, c_t]`, where `c_t` attends with query `x_t` to
@@ -70,10 +74,6 @@ class RecentAttention(keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def get_initial_state(self, batch_size):
-        """An empty past."""
-        return {name: tf.zeros([batch_size, *shape]) for name, shape in self.state_shapes.items()}
-
     def call(self, x, initial_state, reset_mask):
         length = tf.shape(x)[1]
         past = tf.concat([initial_state["past"], x], axis=1)  # [B, K-1+T, F]
@@ -92,11 +92,6 @@ class RecentAttention(keras.layers.Layer):
             "past_valid": keep[:, length : length + kept],
             "attention": weights[:, -1],
         }
-
-    def step(self, x, state):
-        """One step without a reset."""
-        y, final = self(x[:, tf.newaxis], state, tf.zeros([tf.shape(x)[0], 1], tf.bool))
-        return y[:, 0], final
 
     def _join(self, x, window, mask):
         """`x [B, T, F]`, `window [B, T, K, F]`, `mask [B, T, K]` to `(y [B, T, 2F], weights [B, T, K])`."""

@@ -7,7 +7,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 
-from tfmem.validation import InvalidInput, require
+from tfmem.errors import InvalidInput, require
 
 
 def _storage_dtype(spec: tf.TypeSpec) -> tf.DType:
@@ -90,11 +90,6 @@ class SequenceReplay(tf.Module):
             self._longest = tf.Variable(0, dtype=tf.int64, trainable=False)
             self._added = tf.Variable(0, dtype=tf.int64, trainable=False)
 
-    @property
-    def rows(self) -> int:
-        """Rows of each tape."""
-        return self._rows
-
     def add(self, time_step: ts.TimeStep, action: tf.Tensor) -> None:
         """Writes one frame of every environment.
 
@@ -123,7 +118,7 @@ class SequenceReplay(tf.Module):
     ) -> trajectory.Trajectory:
         """Draws `batch_size` windows of `length` consecutive frames.
 
-        At least `length` rows must have been added, and `rows` be at least twice `length`.
+        At least `length` rows must have been added, and each tape be at least twice `length` long.
 
         Args:
           batch_size: B.

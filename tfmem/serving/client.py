@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import requests
 
+from tfmem.errors import TfmemError
 from tfmem.serving import wire
 
 _DTYPES = {
@@ -23,7 +24,7 @@ _DTYPES = {
 }
 
 
-class ServerError(Exception):
+class ServerError(TfmemError):
     """The server could not be reached or refused a request; one line says which and why.
 
     Attributes:
@@ -69,27 +70,28 @@ class PolicyClient:
 
     def status(self) -> list[dict[str, Any]]:
         """TF Serving's `model_version_status`: version, state and status of each version."""
-        return self._request("GET", self._model_url)["model_version_status"]
+        return self._get("model_version_status", self._request("GET", self._model_url))
 
     def session(self) -> "Session":
         """A session for one episode after another, with the version pinned and a memory of its own."""
         return Session(self.pinned())
 
     def pinned(self) -> "PinnedPolicy":
-        """The policy at one version, which stays the same whatever the server rolls out."""
+        """The policy at one version: while the server keeps that version, whatever else it rolls out."""
         suffix = "" if self._version is None else f"/versions/{self._version}"
         metadata = self._request("GET", f"{self._model_url}{suffix}/metadata")
-        signatures = metadata["metadata"]["signature_def"]["signature_def"]
+        signatures = self._get("metadata", metadata)["signature_def"]["signature_def"]
         if "step" not in signatures:
             raise ServerError(f"model {self._name!r} has no signature 'step': it is not a tfmem export")
         version = int(metadata["model_spec"]["version"])
-        return PinnedPolicy(self, version, _specs(signatures["step"]["inputs"]))
+        step = signatures["step"]
+        return PinnedPolicy(self, version, _specs(step["inputs"]), _specs(step["outputs"]))
 
     def predict(self, signature: str, inputs: dict[str, Any], *, version: int) -> dict[str, Any]:
         """Calls a signature with column-form inputs, arrays or nested lists by name.
 
         Returns:
-          The outputs as nested lists by name.
+          The outputs as nested lists by name; without its name where a signature has a single one.
 
         Raises:
           ServerError: when the server does not answer with a prediction.
@@ -99,9 +101,14 @@ class PolicyClient:
             "inputs": {name: np.asarray(value).tolist() for name, value in inputs.items()},
         }
         url = f"{self._model_url}/versions/{version}:predict"
-        return self._request("POST", url, json=body)["outputs"]
+        return self._get("outputs", self._request("POST", url, json=body))
 
-    def _request(self, method: str, url: str, **kwargs: Any) -> dict[str, Any]:
+    def _get(self, key: str, answer: Any) -> Any:
+        if not isinstance(answer, dict) or key not in answer:
+            raise ServerError(f"{self._model_url} does not answer as TF Serving does: no {key!r}")
+        return answer[key]
+
+    def _request(self, method: str, url: str, **kwargs: Any) -> Any:
         try:
             response = self._http.request(method, url, timeout=self._timeout_s, **kwargs)
         except requests.RequestException as error:
@@ -113,8 +120,9 @@ class PolicyClient:
                 f"{url} answered {response.status_code} without JSON", response.status_code
             ) from error
         if response.status_code != 200:
+            reason = answer.get("error") if isinstance(answer, dict) else None
             raise ServerError(
-                f"{url} answered {response.status_code}: {answer.get('error', answer)}",
+                f"{url} answered {response.status_code}: {reason or 'no reason given'}",
                 response.status_code,
             )
         return answer
@@ -126,12 +134,30 @@ class PinnedPolicy:
     Attributes:
       version: the version.
       inputs: dtype and shape without the batch axis of every input of `step`, by name.
+      outputs: the same of every output.
     """
 
-    def __init__(self, client: PolicyClient, version: int, inputs: dict[str, dict[str, Any]]):
+    def __init__(
+        self,
+        client: PolicyClient,
+        version: int,
+        inputs: dict[str, dict[str, Any]],
+        outputs: dict[str, dict[str, Any]],
+    ):
         self._client = client
         self.version = version
         self.inputs = inputs
+        self.outputs = outputs
+
+    @property
+    def actions(self) -> int:
+        """The number of actions."""
+        return self.outputs[wire.Q_VALUES]["shape"][0]
+
+    @property
+    def observation(self) -> dict[str, dict[str, Any]]:
+        """The inputs that are parts of the observation."""
+        return {name: spec for name, spec in self.inputs.items() if wire.is_observation(name)}
 
     @property
     def state_specs(self) -> dict[str, dict[str, Any]]:

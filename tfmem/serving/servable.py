@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 
-class BadRequest(ValueError):
+class BadRequest(Exception):
     """The inputs do not fit the signature; the message is for the caller."""
 
 
@@ -46,7 +46,7 @@ class Servable:
           BadRequest: when the request does not fit.
         """
         name = request.get("signature_name") or "serving_default"
-        if name not in self._signatures:
+        if not isinstance(name, str) or name not in self._signatures:
             raise BadRequest(f'Serving signature name: "{name}" not found in signature def')
         if ("instances" in request) == ("inputs" in request):
             raise BadRequest("a request must have exactly one of 'instances' (rows) and 'inputs' (columns)")
@@ -96,7 +96,10 @@ def _decode_bytes(value: Any) -> Any:
     if isinstance(value, list):
         return [_decode_bytes(item) for item in value]
     if isinstance(value, dict) and set(value) == {"b64"}:
-        return base64.b64decode(value["b64"], validate=True)
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except (TypeError, ValueError) as error:
+            raise BadRequest("a value of 'b64' must be a string in base64") from error
     return value
 
 

@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from aiohttp import web
+from google.protobuf import message
 
+from tfmem.errors import InvalidInput
 from tfmem.serving.servable import BadRequest, Servable
-from tfmem.validation import InvalidInput
+
+_log = logging.getLogger(__name__)
 
 # A batch of memories in JSON is large: 128 slots of 20 numbers take 50 kB for each.
 MAX_REQUEST_BYTES = 64 * 1024**2
@@ -23,7 +27,7 @@ def load_models(base: Path) -> dict[str, Servable]:
     """Loads the newest version of every model in `base`, a folder of `NAME/VERSION/saved_model.pb`.
 
     Raises:
-      InvalidInput: when there is none.
+      InvalidInput: when there is none, or one cannot be loaded.
     """
     newest: dict[str, Path] = {}
     for path in sorted(base.glob("*/*/saved_model.pb")):
@@ -34,7 +38,14 @@ def load_models(base: Path) -> dict[str, Servable]:
         raise InvalidInput(
             f"{base} holds no models: it must have folders NAME/VERSION/ with a saved_model.pb"
         )
-    return {name: Servable(path) for name, path in newest.items()}
+    return {name: _load(path) for name, path in newest.items()}
+
+
+def _load(path: Path) -> Servable:
+    try:
+        return Servable(path)
+    except (OSError, ValueError, tf.errors.OpError, message.DecodeError) as error:
+        raise InvalidInput(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
 class PredictionServer:
@@ -117,6 +128,9 @@ async def _errors(request: web.Request, handler) -> web.StreamResponse:
         return web.json_response({"error": str(error)}, status=404)
     except web.HTTPException as error:
         return web.json_response({"error": error.reason}, status=error.status)
+    except Exception:
+        _log.exception("%s %s failed", request.method, request.path)
+        return web.json_response({"error": "internal error; see the server's log"}, status=500)
 
 
 async def serve(
@@ -147,7 +161,7 @@ async def serve(
             await site.start()
         except OSError as error:
             raise InvalidInput(
-                f"cannot listen on {host}:{rest_port}: {error.strerror}; choose another --rest-port"
+                f"cannot listen on {host}:{rest_port}: {error.strerror}; change --host or --rest-port"
             ) from error
         port = runner.addresses[0][1]
         ready(f"http://{host}:{port}")

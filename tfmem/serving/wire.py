@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tfmem.errors import InvalidInput
+
 OBSERVATION = "observation"
 IS_FIRST = "is_first"
 ACTION = "action"
@@ -29,7 +31,7 @@ def flatten_observation(observation: Any) -> dict[str, Any]:
       {'observation_camera': 1, 'observation_speed_0': 2, 'observation_speed_1': 3}
 
     Raises:
-      ValueError: when two parts come to the same name.
+      InvalidInput: when two parts come to the same name.
     """
     flat: dict[str, Any] = {}
 
@@ -40,7 +42,7 @@ def flatten_observation(observation: Any) -> dict[str, Any]:
             children = list(enumerate(part))
         else:
             if path in flat:
-                raise ValueError(f"two parts of the observation have the name {path!r}; rename one")
+                raise InvalidInput(f"two parts of the observation have the name {path!r}; rename one")
             flat[path] = part
             return
         for key, child in children:
@@ -50,10 +52,14 @@ def flatten_observation(observation: Any) -> dict[str, Any]:
     return flat
 
 
+def is_observation(name: str) -> bool:
+    """Whether a name is that of a part of the observation."""
+    return name == OBSERVATION or name.startswith(OBSERVATION + "_")
+
+
 def is_state(name: str) -> bool:
     """Whether a name is that of a part of the state."""
-    reserved = (IS_FIRST, ACTION, Q_VALUES, BATCH, OBSERVATION)
-    return name not in reserved and not name.startswith(OBSERVATION + "_")
+    return name not in (IS_FIRST, ACTION, Q_VALUES, BATCH) and not is_observation(name)
 
 
 def fingerprint(parts: Mapping[str, Mapping[str, Any]]) -> str:

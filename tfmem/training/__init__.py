@@ -13,7 +13,6 @@ from tfmem.training.run import (
     TrainingRun,
     environment_description,
     load_run,
-    run_description,
     train,
 )
 from tfmem.training.run_folder import RunFolder
@@ -34,6 +33,5 @@ __all__ = [
     "evaluate",
     "load_run",
     "make_config",
-    "run_description",
     "train",
 ]

@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dacite
 
+from tfmem.errors import InvalidInput, require
 from tfmem.networks import CoreConfig, NetworkConfig, ScanNTMConfig
 from tfmem.networks.config import CORES
-from tfmem.validation import InvalidInput, require
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ class TrainConfig:
         for name in ("gamma", "target_tau", "epsilon"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         for name in ("learning_rate", "gradient_clip"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+            value = getattr(self, name)
+            require(0 < value < math.inf, name, value, "a finite number above 0")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
         require(self.sequence_length >= 2, "sequence_length", self.sequence_length, "at least 2")
         require(
             0 <= self.burn_in <= self.sequence_length - 2,
@@ -111,7 +113,18 @@ class TrainConfig:
             f"at least 2 * sequence_length * num_envs = {smallest}",
         )
         require(self.learning_starts >= 0, "learning_starts", self.learning_starts, "0 or more")
+        require(
+            self.first_update < self.env_steps,
+            "env_steps",
+            self.env_steps,
+            f"above {self.first_update}, where learning starts (learning_starts, sequence_length * num_envs)",
+        )
         _ = self.network  # checks its fields
+
+    @property
+    def first_update(self) -> int:
+        """The environment steps after which there is experience enough to learn from."""
+        return max(self.learning_starts, self.sequence_length * self.num_envs)
 
     @property
     def network(self) -> NetworkConfig:
@@ -137,10 +150,20 @@ class TrainConfig:
             return dacite.from_dict(
                 cls,
                 values,
-                dacite.Config(strict=True, cast=[tuple], type_hooks=_TYPE_HOOKS),
+                dacite.Config(strict=True, type_hooks=_TYPE_HOOKS),
             )
         except dacite.DaciteError as error:
             raise InvalidInput(f"configuration: {error}") from error
+
+
+def _int(value: Any) -> Any:
+    # To Python, true is an integer.
+    return "true or false" if isinstance(value, bool) else value
+
+
+def _names(value: Any) -> Any:
+    require(isinstance(value, list | tuple), "heads", value, 'a list such as ["forward", "any"]')
+    return tuple(value)
 
 
 def _float(value: Any) -> Any:
@@ -148,14 +171,19 @@ def _float(value: Any) -> Any:
 
 
 def _core(value: Any) -> CoreConfig:
-    fields = {"kind": value} if isinstance(value, str) else dict(value)
+    if isinstance(value, str):
+        value = {"kind": value}
+    require(isinstance(value, dict), "core", value, f"one of {', '.join(CORES)}")
+    fields = dict(value)
     kind = str(fields.get("kind"))
     require(kind in CORES, "core", kind, f"one of {', '.join(CORES)}")
-    return dacite.from_dict(CORES[kind], fields, dacite.Config(strict=True, cast=[tuple]))
+    return dacite.from_dict(CORES[kind], fields, dacite.Config(strict=True, type_hooks=_CORE_TYPE_HOOKS))
 
+
+_CORE_TYPE_HOOKS: Any = {tuple[str, ...]: _names, int: _int}
 
 # dacite looks hooks up by any annotation, unions included, though it declares plain types.
-_TYPE_HOOKS: Any = {CoreConfig: _core, float: _float}
+_TYPE_HOOKS: Any = {CoreConfig: _core, float: _float, int: _int}
 
 
 # A preset serves a family of tasks: what differs from TrainConfig's defaults.
@@ -181,6 +209,8 @@ def make_config(
       >>> make_config("popgym-RepeatPreviousEasy-v0", overrides={"core.slots": 64, "seed": 1})
     """
     require(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
+    if "env_id" in (overrides or {}):
+        raise InvalidInput("env_id is given by itself and cannot be overridden")
     values: dict[str, Any] = {"env_id": env_id, **PRESETS[preset]}
     core_fields: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
@@ -190,5 +220,6 @@ def make_config(
             values[key] = value
     if core_fields:
         core = values.get("core", "scan_ntm")
-        values["core"] = {**({"kind": core} if isinstance(core, str) else core), **core_fields}
+        require(isinstance(core, str), "core", core, f"one of {', '.join(CORES)}")
+        values["core"] = {"kind": core, **core_fields}
     return TrainConfig.from_dict(values)

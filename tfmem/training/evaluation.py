@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfmem.environments import GymnasiumEnvironment
-from tfmem.validation import require
+from tfmem.errors import require
 
 
 class Policy(Protocol):

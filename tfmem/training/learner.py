@@ -8,10 +8,10 @@ from tf_agents.trajectories import time_step as ts
 from tfmem._keras import keras
 from tfmem.agents import MemoryDqnAgent
 from tfmem.environments import GymnasiumEnvironment
+from tfmem.errors import require
 from tfmem.networks import MemoryQNetwork
 from tfmem.replay import SequenceReplay
 from tfmem.training.config import TrainConfig
-from tfmem.validation import require
 
 # The learning rate falls linearly to this share of its start: what is learned early settles.
 FINAL_LEARNING_RATE = 0.1
@@ -49,14 +49,6 @@ class Learner(tf.Module):
         self._strategy = _strategy(config.device)
         time_step_spec = tensor_spec.from_spec(environment.time_step_spec())
         action_spec = tensor_spec.from_spec(environment.action_spec())
-        self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-        # Rewards are scaled so that the root mean square of those that are not 0 is 1: Adam's step has a
-        # fixed size, so what is learned of rewards of 0.02 would drown in it.
-        self._reward_square = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self._reward_count = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.reward_scale = tf.Variable(1.0, trainable=False)
-        self._random = tf.random.Generator.from_seed(config.seed)
         self.replay = SequenceReplay(
             time_step_spec,
             action_spec,
@@ -64,6 +56,14 @@ class Learner(tf.Module):
             capacity=config.replay_capacity,
         )
         with self._strategy.scope():
+            self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+            # Rewards are scaled so that the root mean square of those that are not 0 is 1: Adam's step has a
+            # fixed size, so what is learned of rewards of 0.02 would drown in it.
+            self._reward_square = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+            self._reward_count = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+            self.reward_scale = tf.Variable(1.0, trainable=False)
+            self._random = tf.random.Generator.from_seed(config.seed)
             self.network = make_network(environment, config)
             rounds = config.env_steps / (config.num_envs * config.collect_steps)
             schedule = keras.optimizers.schedules.PolynomialDecay(
@@ -155,8 +155,7 @@ class Learner(tf.Module):
 
     def ready(self) -> bool:
         """Whether there is experience enough to learn from."""
-        frames = max(self._config.learning_starts, self._config.sequence_length * self._config.num_envs)
-        return int(self.env_steps) >= frames
+        return int(self.env_steps) >= self._config.first_update
 
     def weights_are_finite(self) -> bool:
         """Whether every weight of the network is a finite number."""

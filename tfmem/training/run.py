@@ -23,6 +23,8 @@ import tensorflow as tf
 
 from tfmem.agents import MemoryPolicy
 from tfmem.environments import GymnasiumEnvironment, load
+from tfmem.errors import InvalidInput, TfmemError
+from tfmem.serving import wire
 from tfmem.training.config import TrainConfig
 from tfmem.training.evaluation import evaluate
 from tfmem.training.learner import Learner, make_network
@@ -36,11 +38,11 @@ EXPLODED_LOSS = 1e6
 RECENT_EPISODES = 100
 
 
-class Interrupted(Exception):
+class Interrupted(TfmemError):
     """Training was stopped from the keyboard after saving; the message says how to go on."""
 
 
-class Diverged(Exception):
+class Diverged(TfmemError):
     """The loss or the weights are no longer finite or sane; the message names the last good checkpoint."""
 
 
@@ -118,10 +120,13 @@ class TrainingRun:
     def __init__(self, config: TrainConfig, out: str | os.PathLike[str], *, resume: bool = False):
         self.config = config
         self.folder = RunFolder(Path(out))
-        self.folder.prepare(config, resume=resume)
+        self.folder.check(config, resume=resume)
         self.environment = load_environment(config, config.num_envs)
         self.evaluation_environment = load_environment(config, config.eval_episodes)
+        wire.flatten_observation(self.environment.observation_spec())  # refuses what has no export
         self.learner = Learner(self.environment, config)
+        # Only what could be built claims its folder.
+        self.folder.claim(config)
         self.policy = MemoryPolicy(self.learner.network, self.learner.reward_scale)
         self._wall_s = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._manager = tf.train.CheckpointManager(
@@ -144,7 +149,7 @@ class TrainingRun:
         watch = watch or (lambda status: None)
         self._started = time.monotonic()
         try:
-            while self._env_steps < self.config.env_steps:
+            while self._evaluated_steps < self.config.env_steps:
                 self._phase(watch)
         except KeyboardInterrupt as stop:
             self._save()
@@ -161,9 +166,14 @@ class TrainingRun:
     def _env_steps(self) -> int:
         return int(self.learner.env_steps)
 
+    @property
+    def _evaluated_steps(self) -> int:
+        """Environment steps at the latest evaluation; a run may have been interrupted after it or before."""
+        return self._metrics[-1]["env_steps"] if self._metrics else 0
+
     def _phase(self, watch: Callable[[Status], None]) -> None:
         interval = self.config.checkpoint_interval
-        target = min((self._env_steps // interval + 1) * interval, self.config.env_steps)
+        target = min((self._evaluated_steps // interval + 1) * interval, self.config.env_steps)
         losses = []
         for loss in self._learn_until(target, watch):
             if loss is not None:
@@ -284,12 +294,29 @@ class TrainedRun:
     env_steps: int
     metrics: list[dict[str, Any]]
 
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where the policy belongs, as an export's manifest tells it."""
+        return environment_description(self.config)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the policy comes from and how well it did, as an export's manifest tells it."""
+        evaluation = self.metrics[-1] if self.metrics else {}
+        return {
+            "config": json.loads(self.config.to_json()),
+            "env_steps": self.env_steps,
+            "updates": evaluation.get("updates"),
+            "greedy_return": evaluation.get("greedy_return"),
+            "eval_episodes": self.config.eval_episodes,
+        }
+
 
 def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     """Reads a run's configuration and the policy of its last checkpoint.
 
     Raises:
-      InvalidInput: when there is no run or no checkpoint in `path`.
+      InvalidInput: when there is no run or no checkpoint in `path`, or the two do not fit.
     """
     folder = RunFolder(Path(path))
     config = folder.config()
@@ -302,7 +329,13 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
         reward_scale=tf.Variable(1.0),
         env_steps=tf.Variable(0, dtype=tf.int64),
     )
-    tf.train.Checkpoint(learner=parts).restore(latest).expect_partial()
+    try:
+        restored = tf.train.Checkpoint(learner=parts).restore(latest)
+        restored.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError) as error:
+        raise InvalidInput(
+            f"the checkpoint {latest} does not fit the configuration beside it; was config.json edited?"
+        ) from error
     return TrainedRun(
         config=config,
         policy=MemoryPolicy(network, parts.reward_scale),
@@ -333,16 +366,4 @@ def environment_description(config: TrainConfig) -> dict[str, Any]:
         "previous_action": config.previous_action,
         "previous_reward": config.previous_reward,
         "action_space": action_space,
-    }
-
-
-def run_description(run: TrainedRun) -> dict[str, Any]:
-    """Where a policy comes from, as an export's manifest tells it."""
-    evaluation = run.metrics[-1] if run.metrics else {}
-    return {
-        "config": json.loads(run.config.to_json()),
-        "env_steps": run.env_steps,
-        "updates": evaluation.get("updates"),
-        "greedy_return": evaluation.get("greedy_return"),
-        "eval_episodes": run.config.eval_episodes,
     }

@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfmem.errors import InvalidInput, require
 from tfmem.training.config import TrainConfig
-from tfmem.validation import InvalidInput, require
 
 
 class RunFolder:
@@ -34,8 +34,8 @@ class RunFolder:
         self._metrics = path / "metrics.jsonl"
         self._result = path / "result.json"
 
-    def prepare(self, config: TrainConfig, *, resume: bool) -> None:
-        """Makes the folder ready for `config`; raises `InvalidInput` where it holds what does not fit."""
+    def check(self, config: TrainConfig, *, resume: bool) -> None:
+        """Raises `InvalidInput` where the folder holds what does not fit a new run, or a resumed one."""
         if resume:
             require(
                 config == self.config(),
@@ -43,9 +43,11 @@ class RunFolder:
                 _difference(config, self.config()),
                 "the run's own",
             )
-            return
-        if self._config.exists():
+        elif self._config.exists():
             raise InvalidInput(f"{self.path} already holds a run; go on with --resume or name another folder")
+
+    def claim(self, config: TrainConfig) -> None:
+        """Makes the folder that of the run with `config`."""
         self.path.mkdir(parents=True, exist_ok=True)
         _write_whole(self._config, config.to_json())
 
