@@ -96,7 +96,7 @@ BAD = {
     "export onto a file": (["export", "FOLDER", "FILE"], "file: File exists"),
     "environment": (["train", "CartPol-v1", "--out", "OUT"], "nearest: CartPole"),
     "setting": (["train", "CartPole-v1", "--out", "OUT", "--set", "gama=1"], "gama"),
-    "no value": (["train", "CartPole-v1", "--out", "OUT", "--set", "gamma"], "takes key=value"),
+    "no value": (["train", "CartPole-v1", "--out", "OUT", "--set", "gamma"], "expected key=value"),
     "preset": (["train", "CartPole-v1", "--out", "OUT", "--preset", "x"], "preset must be one of recall"),
     "taken folder": (["train", "CartPole-v1", "--out", "FOLDER"], "already holds a run"),
     "nothing to resume": (["train", "CartPole-v1", "--out", "OUT", "--resume"], "holds no run"),
