@@ -251,6 +251,9 @@ class TrainingRun:
     def _save(self) -> None:
         if not self.learner.weights_are_finite():
             raise self._diverged("a weight is not finite")
+        latest = self._manager.latest_checkpoint
+        if latest and latest.endswith(f"-{self._env_steps}"):
+            return  # nothing new, and a kill while overwriting it would leave none
         self._wall_s.assign(self._wall())
         self._started = time.monotonic()
         self._manager.save(checkpoint_number=self._env_steps)
