@@ -22,7 +22,7 @@ def test_attends_to_the_last_inputs_of_the_episode():
         age = find("age")[WINDOW - (t - start + 1) :]
         past = x[0, start : t + 1] + age
         keys = past @ find("key") + x[0, t] @ find("query")
-        weights = softmax(np.tanh(keys) @ find("vector"))
+        weights = softmax(np.tanh(keys) @ find("vector")[0])
         context = weights @ past
         np.testing.assert_allclose(y[0, t], np.concatenate([x[0, t], context]), atol=1e-5)
     np.testing.assert_allclose(state["attention"][0], weights, atol=1e-5)

@@ -8,7 +8,7 @@ def additive_scores(keys: tf.Tensor, vector: tf.Tensor, query: tf.Tensor | None 
 
     Args:
       keys: `[..., T, U]`, projected inputs `W h_i`.
-      vector: `[U]`, v.
+      vector: `[U]`, v; or with axes that broadcast, such as one for heads.
       query: `[..., U]`, a projected query.
 
     Returns:
@@ -16,7 +16,7 @@ def additive_scores(keys: tf.Tensor, vector: tf.Tensor, query: tf.Tensor | None 
     """
     if query is not None:
         keys = keys + query[..., tf.newaxis, :]
-    return tf.linalg.matvec(tf.tanh(keys), vector)
+    return tf.reduce_sum(tf.tanh(keys) * vector, axis=-1)
 
 
 def dot_product_scores(keys: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
