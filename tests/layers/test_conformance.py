@@ -11,6 +11,14 @@ LAYERS = {
     "HardAttention, straight-through": lambda **kwargs: tfmem.layers.HardAttention(
         4, estimator="straight_through", **kwargs
     ),
+    "NTMCell": lambda **kwargs: tf.keras.layers.RNN(
+        tfmem.layers.NTMCell(6, 3, controller_units=5, **kwargs), return_state=True, **kwargs
+    ),
+    "NTMCell, LSTM": lambda **kwargs: tf.keras.layers.RNN(
+        tfmem.layers.NTMCell(6, 3, controller_units=5, controller="lstm", **kwargs),
+        return_state=True,
+        **kwargs,
+    ),
     "ScanNTM": lambda **kwargs: tfmem.layers.ScanNTM(
         slots=6, width=3, read_heads=("forward", "any"), controller_units=5, **kwargs
     ),

@@ -11,12 +11,14 @@ from tfmem.layers.attention_training import (
     score_function_loss,
 )
 from tfmem.layers.hard_attention import HardAttention
+from tfmem.layers.ntm_cell import NTMCell
 from tfmem.layers.scan_ntm import ScanNTM
 from tfmem.layers.soft_attention import SoftAttention
 
 __all__ = [
     "HardAttention",
     "MovingBaseline",
+    "NTMCell",
     "ScanNTM",
     "SoftAttention",
     "TemperatureSchedule",

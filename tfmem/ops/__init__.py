@@ -6,6 +6,7 @@ No variables and no layers live here; `tfmem.layers` builds on these functions.
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.ops.addressing import advance, advance_sequence
 from tfmem.ops.attention import additive_scores, attend, dot_product_scores, masked_softmax
+from tfmem.ops.content_addressing import content_weights, interpolate, sharpen, shift
 from tfmem.ops.memory import erase_and_add, read, write
 from tfmem.ops.recurrence import linear_recurrence
 
@@ -14,10 +15,14 @@ __all__ = [
     "advance",
     "advance_sequence",
     "attend",
+    "content_weights",
     "dot_product_scores",
     "erase_and_add",
+    "interpolate",
     "linear_recurrence",
     "masked_softmax",
     "read",
+    "sharpen",
+    "shift",
     "write",
 ]
