@@ -40,7 +40,7 @@ class NTMCell(keras.layers.Layer):
 
     Where it deviates from the paper: the controls' activations, which the paper leaves open, are softplus for
     strengths, 1 + softplus for the sharpening exponent and tanh for keys and added vectors; controls are
-    clipped to ±20 first. Reads see the step's own write. The memory starts at 1e-6 everywhere, and where heads
+    clipped to ±20 first. Reads see the step's own write. The memory starts at 1e-6 everywhere; where heads
     start and what they read at first is learned [Collier and Beel, "Implementing Neural Turing Machines",
     2018].
 
