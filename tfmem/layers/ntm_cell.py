@@ -109,8 +109,7 @@ class NTMCell(keras.layers.Layer):
 
     @property
     def state_size(self):
-        sizes = self._controller.state_size if self._recurrent else []
-        own = sizes if isinstance(sizes, list | tuple) else [sizes]
+        own = _as_list(self._controller.state_size) if self._recurrent else []
         return [
             tf.TensorShape([self.slots, self.width]),
             tf.TensorShape([self.read_heads * self.width]),
@@ -163,10 +162,9 @@ class NTMCell(keras.layers.Layer):
         if inputs is not None:
             batch_size = tf.shape(inputs)[0]
         dtype = dtype or self.compute_dtype
-        own = []
+        own: list[tf.Tensor] = []
         if self._recurrent:
-            zeros = self._controller.get_initial_state(batch_size=batch_size, dtype=dtype)
-            own = zeros if isinstance(zeros, list | tuple) else [zeros]
+            own = _as_list(self._controller.get_initial_state(batch_size=batch_size, dtype=dtype))
 
         def tiled(x):
             x = tf.cast(x, dtype)[tf.newaxis]
@@ -185,7 +183,7 @@ class NTMCell(keras.layers.Layer):
         seen = tf.concat([inputs, tf.cast(reads, inputs.dtype)], axis=-1)
         if self._recurrent:
             hidden, own = self._controller(seen, own, training=training)
-            own = own if isinstance(own, list | tuple) else [own]
+            own = _as_list(own)
         else:
             hidden = self._controller(seen)
         dtype = hidden.dtype
@@ -234,6 +232,11 @@ class NTMCell(keras.layers.Layer):
             "shift_range": self.shift_range,
             "controller": self.controller,
         }
+
+
+def _as_list(x) -> list:
+    """Keras' cells have one state, or a list of them."""
+    return list(x) if isinstance(x, list | tuple) else [x]
 
 
 def _move(memory: tf.Tensor, weights: tf.Tensor, head: _Head) -> tf.Tensor:
