@@ -3,7 +3,7 @@
     python benchmarks/copy_task.py scan_ntm
     python benchmarks/copy_task.py ntm_cell
 
-Lengths 1 to 20 (from a fixed choice of eight, so that each is compiled once), 8 bits, 128 slots of 20 numbers,
+Lengths 1 to 20 (from a fixed choice of eight, each compiled once), 8 bits, 128 slots of 20 numbers,
 100 controller units, batches of 32. A run has converged when the mean over its latest 100 batches is below
 0.01; the sequences counted include those batches. Then it answers sequences longer than any it has seen.
 
