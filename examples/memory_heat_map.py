@@ -62,6 +62,7 @@ def draw(episode: dict[str, np.ndarray], path: Path) -> None:
 
 
 def main() -> None:
+    """Parses the command line, plays and draws."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("policy", type=Path, help="version folder of an export")
     parser.add_argument("picture", type=Path)

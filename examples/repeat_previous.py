@@ -55,6 +55,7 @@ def play_through_server(base: Path, name: str):
 
 
 def main() -> None:
+    """Parses the command line and does it all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60_000, help="environment steps")
     parser.add_argument("--runs", type=Path, default=Path("runs/repeat_previous"))

@@ -50,11 +50,8 @@ def _answers(features: np.ndarray, start: int, answer: np.ndarray) -> Batch:
 
 
 @dataclass(frozen=True)
-class Copy:
-    """Repeat a sequence of random bits after it has ended.
-
-    Inputs are the bits, a channel that marks the start and one that marks the end; the answer follows.
-    """
+class _BitTask:
+    """Vectors of bits and two channels besides are shown; vectors of bits are to be answered."""
 
     bits: int = 8
 
@@ -67,6 +64,14 @@ class Copy:
     def outputs(self) -> int:
         """Width of the targets."""
         return self.bits
+
+
+@dataclass(frozen=True)
+class Copy(_BitTask):
+    """Repeat a sequence of random bits after it has ended.
+
+    Inputs are the bits, a channel that marks the start and one that marks the end; the answer follows.
+    """
 
     def sample(self, rng: np.random.Generator, *, batch_size: int, length: int) -> Batch:
         """`batch_size` sequences of `length` vectors of bits."""
@@ -87,20 +92,14 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class RepeatCopy:
+class RepeatCopy(_BitTask):
     """Repeat a sequence of random bits several times, then say that it is over.
 
     After the bits a channel shows the number of repeats divided by `most_repeats`. The answer's last channel
     is 1 after the last repeat.
     """
 
-    bits: int = 8
     most_repeats: int = 10
-
-    @property
-    def features(self) -> int:
-        """Width of the inputs."""
-        return self.bits + 2
 
     @property
     def outputs(self) -> int:
@@ -135,7 +134,7 @@ class RepeatCopy:
 
 
 @dataclass(frozen=True)
-class AssociativeRecall:
+class AssociativeRecall(_BitTask):
     """Name the item that followed the one asked for.
 
     An item is `item_length` vectors of bits after a delimiter; the query repeats one item, but the last,
@@ -144,16 +143,6 @@ class AssociativeRecall:
 
     bits: int = 6
     item_length: int = 3
-
-    @property
-    def features(self) -> int:
-        """Width of the inputs."""
-        return self.bits + 2
-
-    @property
-    def outputs(self) -> int:
-        """Width of the targets."""
-        return self.bits
 
     def sample(self, rng: np.random.Generator, *, batch_size: int, items: int) -> Batch:
         """`batch_size` sequences of `items` items."""
@@ -185,23 +174,11 @@ class AssociativeRecall:
 
 
 @dataclass(frozen=True)
-class PrioritySort:
+class PrioritySort(_BitTask):
     """Answer with the vectors of highest priority, highest first.
 
     Inputs are the bits, the priority in [-1, 1), and a channel that marks the end.
     """
-
-    bits: int = 8
-
-    @property
-    def features(self) -> int:
-        """Width of the inputs."""
-        return self.bits + 2
-
-    @property
-    def outputs(self) -> int:
-        """Width of the targets."""
-        return self.bits
 
     def sample(self, rng: np.random.Generator, *, batch_size: int, items: int, answers: int) -> Batch:
         """`batch_size` sequences of `items` vectors; the `answers` first by priority are asked for."""
