@@ -158,6 +158,19 @@ def test_arguments_of_the_environment_can_be_given(folder):
     assert json.loads(longer.stdout)["mean_return"] > 5
 
 
+def test_given_arguments_join_those_of_the_run(tmp_path):
+    settings = tiny_settings(env_steps=400, env_kwargs={"length": 20})
+    assert run("train", "tests/RememberFirst-v0", "--out", tmp_path, *settings).exit_code == 0
+
+    def mean_return(*arguments):
+        result = run("evaluate", tmp_path, "--episodes", 9, "--json", *arguments)
+        return json.loads(result.stdout)["mean_return"]
+
+    # How an episode ends does not change its return; how long it is does.
+    assert mean_return("--env-arg", "ending=truncated") == mean_return()
+    assert mean_return("--env-arg", "length=5") < mean_return()
+
+
 def test_doctor_reports_keras_3():
     process = subprocess.run(
         [sys.executable, "-m", "tfmem", "doctor"],

@@ -186,7 +186,8 @@ def evaluate(
 ) -> None:
     """Play greedy episodes with a run, or with a version folder of an export.
 
-    Without --env and --env-arg the environment is the policy's own, with the arguments it was trained with.
+    Without --env the environment is the policy's own, with the arguments it was trained with; --env-arg adds
+    to them or changes them.
 
     Example: tfmem evaluate runs/recall --episodes 100 --ablate-memory
     """
@@ -199,11 +200,11 @@ def evaluate(
         env_id = env_id or description.get("id")
         if env_id is None:
             raise InvalidInput(f"{path} does not say which environment it is for; give --env")
-        own = env_id == description.get("id") and not env_arguments
+        own = description["kwargs"] if env_id == description.get("id") else {}
         environment = load(
             env_id,
             num_envs=min(episodes, 50),
-            env_kwargs=description["kwargs"] if own else _parse_settings(env_arguments),
+            env_kwargs={**own, **_parse_settings(env_arguments)},
             previous_action=description.get("previous_action", False),
             previous_reward=description.get("previous_reward", False),
         )

@@ -6,6 +6,9 @@ import tensorflow as tf
 
 from tfmem._keras import keras
 
+# Attention weights below this count as this where their logarithm is taken.
+LEAST_WEIGHT = 1e-37
+
 
 def score_function_loss(log_prob: tf.Tensor, reward: tf.Tensor, baseline: tf.Tensor) -> tf.Tensor:
     """The score-function (REINFORCE) loss of drawn selections, and the baseline's own loss.
@@ -73,9 +76,11 @@ def attention_cross_entropy(weights: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     Returns:
       A scalar.
     """
-    # The smallest normal number: a weight of exactly 0 must give a large loss, not an infinite one.
-    log_weights = tf.math.log(tf.maximum(weights, weights.dtype.as_numpy_dtype(1e-37)))
-    return -tf.reduce_mean(tf.reduce_sum(target * log_weights, axis=-1))
+    if weights.dtype.size < 4:  # 16 bits hold neither a small weight nor its logarithm well
+        weights = tf.cast(weights, tf.float32)
+    # A weight of exactly 0 must give a large loss, not an infinite one.
+    log_weights = tf.math.log(tf.maximum(weights, LEAST_WEIGHT))
+    return -tf.reduce_mean(tf.reduce_sum(tf.cast(target, weights.dtype) * log_weights, axis=-1))
 
 
 class TemperatureSchedule(keras.callbacks.Callback):
