@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,7 +22,11 @@ def layer(execution="auto", seed=1, **kwargs):
 
 @pytest.fixture
 def inputs():
-    x = tf.random.normal([BATCH, LENGTH, FEATURES])
+    return some_inputs()
+
+
+def some_inputs():
+    x = tf.random.stateless_normal([BATCH, LENGTH, FEATURES], seed=[0, 0])
     reset = np.zeros([BATCH, LENGTH], bool)
     reset[0, 0] = reset[1, 5] = reset[1, 6] = reset[2, LENGTH - 1] = True
     return x, tf.constant(reset)
@@ -35,45 +41,63 @@ def state_like(made, seed=3):
     }
 
 
-def run_with_gradients(made, x, reset, jit=False):
-    @tf.function(jit_compile=jit, autograph=False)
-    def run(x, reset, state):
-        with tf.GradientTape() as tape:
-            tape.watch([x, state["memory"]])
-            y, final = made(x, initial_state=state, reset_mask=reset)
-            loss = tf.reduce_mean(tf.sin(y)) + tf.reduce_sum(final["memory"] ** 2)
-        return y, final, tape.gradient(loss, [*made.trainable_variables, x, state["memory"]])
-
-    return run(x, reset, state_like(made))
+VARIANTS = {
+    "vector erase": {},
+    "scalar erase": {"erase": "scalar"},
+    "content reads": {"read_heads": ("content", "back", "any")},
+}
+EXECUTIONS = [
+    *(("scan", variant) for variant in VARIANTS),
+    ("chunked", "scalar erase"),
+    *(("loop", variant) for variant in VARIANTS),
+]
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_scan_equals_loop_gradients_included(inputs, jit):
-    loop = run_with_gradients(layer("loop"), *inputs)
-    scan = run_with_gradients(layer("scan"), *inputs, jit=jit)
-    np.testing.assert_allclose(loop[0], scan[0], atol=1e-5)
-    for name in loop[1]:
-        np.testing.assert_allclose(loop[1][name], scan[1][name], atol=1e-5)
-    for a, b in zip(loop[2], scan[2], strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)
-
-
-def test_unroll_equals_single_steps(inputs):
+@pytest.mark.parametrize(("execution", "variant"), EXECUTIONS)
+@pytest.mark.parametrize("resets", [False, True])
+def test_executions_equal_single_steps_gradients_included(inputs, execution, variant, jit, resets):
     x, reset = inputs
-    made = layer("scan")
-    y, final = made(x, initial_state=state_like(made), reset_mask=reset)
-    state, initial = state_like(made), made.get_initial_state(BATCH)
+    expected = expectation(variant, resets)
+    made = layer(execution, **VARIANTS[variant])
+    gradients = tf.function(gradients_of, jit_compile=jit, autograph=False)
+    found = gradients(made, made, x, reset if resets else None, state_like(made))
+    for a, b in zip(tf.nest.flatten(expected), tf.nest.flatten(found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(expected[0], found[0], atol=1e-5)
+
+
+def step_by_step(made, x, initial_state, reset_mask):
+    state, initial, ys = initial_state, made.get_initial_state(BATCH), []
     for t in range(LENGTH):
-        state = {k: tf.where(reset[:, t][:, None, None], initial[k], part) for k, part in state.items()}
-        y_t, state = made.step(x[:, t], state)
-        np.testing.assert_allclose(y_t, y[:, t], atol=1e-5)
-    for name in final:
-        np.testing.assert_allclose(final[name], state[name], atol=1e-5)
+        if reset_mask is not None:
+            chosen = reset_mask[:, t][:, None, None]
+            state = {k: tf.where(chosen, initial[k], part) for k, part in state.items()}
+        y, state = made.step(x[:, t], state)
+        ys.append(y)
+    return tf.stack(ys, 1), state
 
 
-@pytest.mark.parametrize("execution", ["loop", "scan"])
-def test_a_reset_inside_the_window_equals_two_unrolls(execution):
-    made = layer(execution)
+def gradients_of(made, run, x, reset, state):
+    with tf.GradientTape() as tape:
+        tape.watch([x, state])
+        y, final = run(x, initial_state=state, reset_mask=reset)
+        loss = tf.reduce_mean(tf.sin(y)) + tf.reduce_sum(final["memory"] ** 2)
+    sources = [*made.trainable_variables, x, state]
+    return y, final, tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+@functools.cache
+def expectation(variant, resets):
+    made = layer(**VARIANTS[variant])
+    x, reset = some_inputs()
+    run = functools.partial(step_by_step, made)
+    return gradients_of(made, run, x, reset if resets else None, state_like(made))
+
+
+@pytest.mark.parametrize(("execution", "variant"), EXECUTIONS)
+def test_a_reset_inside_the_window_equals_two_unrolls(execution, variant):
+    made = layer(execution, **VARIANTS[variant])
     x = tf.random.normal([BATCH, LENGTH, FEATURES])
     reset = tf.tile(tf.range(LENGTH)[tf.newaxis] == 7, [BATCH, 1])
     whole, final = made(x, reset_mask=reset)
@@ -115,8 +139,9 @@ def test_the_output_follows_the_equations():
     np.testing.assert_allclose(y, np.concatenate([h, memory[:, 1]], -1), atol=1e-5)
 
 
-def test_gradients_reach_every_parameter(inputs):
-    made = layer()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradients_reach_every_parameter(inputs, variant):
+    made = layer(**VARIANTS[variant])
     with tf.GradientTape() as tape:
         y, _ = made(*inputs[:1], reset_mask=inputs[1])
         loss = tf.reduce_sum(y**2)
@@ -135,8 +160,9 @@ def test_a_fresh_layer_moves_its_heads_by_their_favourite_modes():
     assert state["write_weights"].numpy().max() > 0.9
 
 
-def test_variable_length_and_batch_without_retracing():
-    made = layer("loop")
+@pytest.mark.parametrize("execution", ["loop", "chunked"])
+def test_variable_length_and_batch_without_retracing(execution):
+    made = layer(execution, erase="scalar")
     traced = tf.function(lambda x: made(x)[0], input_signature=[tf.TensorSpec([None, None, FEATURES])])
     for batch, length in ((1, 4), (3, 9), (2, 1)):
         y = traced(tf.ones([batch, length, FEATURES]))
@@ -144,11 +170,34 @@ def test_variable_length_and_batch_without_retracing():
     assert traced.experimental_get_tracing_count() == 1
 
 
+def test_content_reads_find_what_was_written():
+    """A head that looks up by content, with a key equal to a written vector, reads that vector."""
+    made = ScanNTM(slots=5, width=4, read_heads=("content",), write_heads=("forward",), controller_units=5)
+    made.build([None, 5])
+    for variable in made.variables:
+        name = variable.name
+        if name.startswith("controller/kernel"):
+            variable.assign(5 * np.eye(5))  # the hidden vector is one-hot as the input is
+        elif name.startswith(("add/kernel", "key/kernel")):
+            variable.assign(np.eye(5, 4))
+        elif "strength/bias" in name:
+            variable.assign([50.0])
+        elif "read_modes/bias" in name:
+            variable.assign(1e3 * (np.arange(6) == 4))  # stay, forward, back, write, content, jump
+    x = tf.one_hot([[0, 1, 2, 3, 0, 2]], 5)
+    y, _ = made(x)
+    read = y[0, :, 5:].numpy()
+    np.testing.assert_array_equal(read.argmax(-1), [0, 1, 2, 3, 0, 2])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"slots": 1}, "slots must be at least 2"),
-        ({"execution": "fast"}, "execution must be"),
+        ({"execution": "fast"}, "execution must be one of auto, loop, scan, chunked"),
+        ({"execution": "chunked"}, "needs erase='scalar' and read heads without 'content'"),
+        ({"execution": "chunked", "erase": "scalar", "read_heads": ("content",)}, "needs erase='scalar'"),
+        ({"erase": "none"}, "erase must be 'vector' or 'scalar'"),
         ({"read_heads": ("sideways",)}, "favourite mode must be one of stay, forward"),
         ({"write_heads": ("write",)}, "favourite mode must be one of"),
     ],

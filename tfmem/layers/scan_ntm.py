@@ -10,7 +10,9 @@ from tfmem import ops
 from tfmem._keras import keras
 from tfmem.ops.addressing import MOVES
 
-Execution = Literal["auto", "loop", "scan"]
+Execution = Literal["auto", "loop", "scan", "chunked"]
+EXECUTIONS = ("auto", "loop", "scan", "chunked")
+Erase = Literal["vector", "scalar"]
 
 # Logit that a head gives its favourite mode at first, and the one that it gives jumps. With 5, a head
 # that moves forward does so with probability .98: after 50 steps its weights are still mostly on one
@@ -20,6 +22,12 @@ JUMP_LOGIT = -2.0
 # Start positions are softmax(START_SCALE · θ): the scale lets an optimiser with small steps move a
 # start position to another slot within a few hundred updates.
 START_SCALE = 10.0
+# Bias of a content look-up's key strength, before softplus.
+FIRST_STRENGTH = 5.0
+# From this many numbers in the memory on, `chunked` is faster than `loop` on CPUs; see `auto`.
+CHUNKED_FROM = 1024
+# A scalar erase strength stays below 1, where `chunked_read` is exact.
+LARGEST_SCALAR_ERASE = 0.999
 
 
 class _Controls(NamedTuple):
@@ -28,10 +36,12 @@ class _Controls(NamedTuple):
     hidden: tf.Tensor  # [..., controller_units]
     write_modes: tf.Tensor  # [..., W, 4]
     write_jump: tf.Tensor  # [..., W, N]
-    read_modes: tf.Tensor  # [..., R, 4 + W]
+    read_modes: tf.Tensor  # [..., R, 4 + W], one more with content reads
     read_jump: tf.Tensor  # [..., R, N]
-    erase: tf.Tensor  # [..., W, D]
+    erase: tf.Tensor  # [..., W, D], or [..., W, 1]: one strength for a whole slot
     add: tf.Tensor  # [..., W, D]
+    key: tf.Tensor | tuple = ()  # [..., R, D] with content reads
+    strength: tf.Tensor | tuple = ()  # [..., R] with content reads
 
 
 State = dict[str, tf.Tensor]
@@ -43,16 +53,26 @@ class ScanNTM(keras.layers.Layer):
 
     A feed-forward controller `h_t = tanh(W x_t + b)` drives write heads and read heads over a ring of N
     slots of D numbers. Each head chooses among modes (`tfmem.ops.advance`): stay, one slot forward, one
-    back, jump to slots that the controller names, and, for read heads, go to where a write head is. Then
+    back, jump to slots that the controller names, and, for read heads, go to where a write head is, or to the
+    slots whose content is like a key that the controller names. Then
 
         M_t = Π_j (1 − w_tj ⊗ e_tj) ⊙ M_{t-1} + Σ_j w_tj ⊗ v_tj        (erase and add)
         r_tj = Σ_i a_tji M_ti                                           (reads see the step's write)
         y_t = [h_t, r_t1, …, r_tR]
 
-    This is the NTM of Graves et al. (2014) without content addressing and sharpening and with DNC-like
-    modes: because no control depends on `M_{t-1}`, both the heads' positions and the memory are linear
-    recurrences. Two executions compute the same numbers: `loop`, step by step, and `scan`, all steps at
-    once by associative scans. `step` takes a single step, for acting and serving.
+    This is the NTM of Graves et al. (2014) without sharpening, with DNC-like modes, and with a controller
+    that does not see what was read: because no control depends on `M_{t-1}`, the heads' positions and the
+    memory are linear recurrences, and so are the positions of read heads that look up by content, once every
+    `M_t` is known. Three executions compute the same numbers:
+
+    - `loop` takes the steps one by one (`tfmem.ops.unroll`);
+    - `scan` takes all at once by associative scans (`tfmem.ops.linear_recurrence`);
+    - `chunked` computes reads as attention over past writes and never the memory at every step
+      (`tfmem.ops.chunked_read`); it needs one erase strength for a slot and no content reads.
+
+    `auto` chooses by what was measured (benchmarks/results/executions.json): `scan` where TensorFlow sees
+    a GPU, and on CPUs `chunked` where it can be had and a memory of N·D numbers is large, else `loop`.
+    `step` takes a single step, for acting and serving.
 
     Example:
       >>> layer = ScanNTM(slots=16, width=8)
@@ -63,11 +83,13 @@ class ScanNTM(keras.layers.Layer):
       slots: N, the number of memory slots; at least 2.
       width: D, the numbers in a slot.
       read_heads: the favourite mode of each read head at initialisation: `"stay"`, `"forward"`, `"back"`,
-        `"write"` (go to where the first write head is), `"jump"`, or `"any"` for none.
+        `"write"` (go to where the first write head is), `"content"`, `"jump"`, or `"any"` for none. Read
+        heads have the content mode when it is the favourite of one of them.
       write_heads: the same for each write head, without `"write"`.
       controller_units: width of `h_t`.
-      execution: `"scan"`, `"loop"`, or `"auto"`, which scans where the sequence length is known when
-        tracing and loops where it is not.
+      erase: `"vector"`, an erase strength for each number in a slot, or `"scalar"`, one for the slot, below
+        .999.
+      execution: `"auto"`, `"loop"`, `"scan"` or `"chunked"`.
 
     Call arguments:
       x: `[B, T, F]`.
@@ -79,7 +101,8 @@ class ScanNTM(keras.layers.Layer):
       `read_weights [B, R, N]` and `write_weights [B, W, N]`.
 
     Raises:
-      ValueError: on an unknown execution or favourite mode, or fewer than 2 slots.
+      ValueError: on an unknown execution, erase or favourite mode, on fewer than 2 slots, or where `chunked`
+        is asked for and cannot be had.
     """
 
     def __init__(
@@ -89,26 +112,35 @@ class ScanNTM(keras.layers.Layer):
         read_heads: Sequence[str] = ("forward", "forward", "back", "write", "any"),
         write_heads: Sequence[str] = ("forward",),
         controller_units: int = 64,
+        erase: Erase = "vector",
         execution: Execution = "auto",
         **kwargs,
     ):
         super().__init__(**kwargs)
         if slots < 2:
             raise ValueError(f"slots must be at least 2, not {slots}")
-        if execution not in ("auto", "loop", "scan"):
-            raise ValueError(f"execution must be 'auto', 'loop' or 'scan', not {execution!r}")
+        if erase not in ("vector", "scalar"):
+            raise ValueError(f"erase must be 'vector' or 'scalar', not {erase!r}")
+        if execution not in EXECUTIONS:
+            raise ValueError(f"execution must be one of {', '.join(EXECUTIONS)}; not {execution!r}")
         self.slots = slots
         self.width = width
         self.read_heads = tuple(read_heads)
         self.write_heads = tuple(write_heads)
         self.controller_units = controller_units
+        self.erase = erase
         self.execution = execution
-        self._write_mode_bias = np.stack(
-            [_mode_bias(favourite, write_modes=0) for favourite in self.write_heads]
-        )
-        self._read_mode_bias = np.stack(
-            [_mode_bias(favourite, write_modes=len(self.write_heads)) for favourite in self.read_heads]
-        )
+        self._reads_content = "content" in self.read_heads
+        can_chunk = erase == "scalar" and not self._reads_content
+        if execution == "chunked" and not can_chunk:
+            raise ValueError("execution='chunked' needs erase='scalar' and read heads without 'content'")
+        self._chunks = can_chunk
+        write_modes = [*MOVES, "jump"]
+        # The first write head gives its mode its name.
+        places = ["write", *([None] * (len(self.write_heads) - 1))]
+        read_modes = [*MOVES, *places, *(["content"] if self._reads_content else []), "jump"]
+        self._write_mode_bias = np.stack([_mode_bias(mode, write_modes) for mode in self.write_heads])
+        self._read_mode_bias = np.stack([_mode_bias(mode, read_modes) for mode in self.read_heads])
 
     @property
     def output_width(self) -> int:
@@ -149,10 +181,14 @@ class ScanNTM(keras.layers.Layer):
         self._read_modes = modes("read_modes", self._read_mode_bias)
         self._write_jump = dense("write_jump", writers * self.slots, units)
         self._read_jump = dense("read_jump", readers * self.slots, units)
-        self._erase = dense(
-            "erase", writers * self.width, units, activation="sigmoid", bias_initializer="ones"
-        )
+        erased = writers * (self.width if self.erase == "vector" else 1)
+        self._erase = dense("erase", erased, units, activation="sigmoid", bias_initializer="ones")
         self._add = dense("add", writers * self.width, units)
+        if self._reads_content:
+            self._key = dense("key", readers * self.width, units)
+            self._strength = dense(
+                "strength", readers, units, bias_initializer=keras.initializers.Constant(FIRST_STRENGTH)
+            )
         self._initial_memory = self.add_weight(
             name="initial_memory", shape=[self.slots, self.width], initializer="zeros"
         )
@@ -176,12 +212,15 @@ class ScanNTM(keras.layers.Layer):
         del training
         if initial_state is None:
             initial_state = self.get_initial_state(tf.shape(x)[0])
-        if reset_mask is None:
-            reset_mask = tf.zeros(tf.shape(x)[:2], tf.bool)
-        controls = self._controls(x)
-        scan = self.execution == "scan" or (self.execution == "auto" and x.shape[1] is not None)
-        unroll = self._scan if scan else self._loop
-        return unroll(controls, initial_state, reset_mask)
+        run = {"loop": self._loop, "scan": self._scan, "chunked": self._chunked}[self._chosen_execution()]
+        return run(self._controls(x), initial_state, reset_mask)
+
+    def _chosen_execution(self) -> Execution:
+        if self.execution != "auto":
+            return self.execution
+        if tf.config.list_logical_devices("GPU"):
+            return "scan"
+        return "chunked" if self._chunks and self.slots * self.width >= CHUNKED_FROM else "loop"
 
     def step(self, x: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """One step: `x [B, F]` and a state to `(y [B, …], next state)`, by plain operations."""
@@ -218,14 +257,22 @@ class ScanNTM(keras.layers.Layer):
             shape = tf.concat([tf.shape(y)[:-1], [heads, y.shape[-1] // heads]], axis=0)
             return tf.ensure_shape(tf.reshape(y, shape), [*y.shape[:-1], heads, y.shape[-1] // heads])
 
+        content = {}
+        if self._reads_content:
+            content = {
+                "key": by_head(self._key, readers),
+                "strength": tf.nn.softplus(by_head(self._strength, readers))[..., 0],
+            }
+        erase = by_head(self._erase, writers)
         return _Controls(
             hidden=hidden,
             write_modes=tf.nn.softmax(by_head(self._write_modes, writers)),
             write_jump=tf.nn.softmax(by_head(self._write_jump, writers)),
             read_modes=tf.nn.softmax(by_head(self._read_modes, readers)),
             read_jump=tf.nn.softmax(by_head(self._read_jump, readers)),
-            erase=by_head(self._erase, writers),
+            erase=erase if self.erase == "vector" else LARGEST_SCALAR_ERASE * erase,
             add=by_head(self._add, writers),
+            **content,
         )
 
     def _output(self, hidden: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
@@ -233,10 +280,20 @@ class ScanNTM(keras.layers.Layer):
         flat = tf.reshape(reads, tf.concat([tf.shape(reads)[:-2], [width]], axis=0))
         return tf.concat([hidden, flat], axis=-1)
 
+    def _content(self, c: _Controls, memory: tf.Tensor) -> tf.Tensor | None:
+        """Where each read head finds what it looks for, `[..., R, N]`."""
+        if not self._reads_content:
+            return None
+        dtype = memory.dtype
+        wide = tf.float32 if dtype.size < 4 else dtype
+        return tf.cast(ops.content_weights(*(tf.cast(z, wide) for z in (memory, c.key, c.strength))), dtype)
+
     def _transition(self, c: _Controls, state: State) -> tuple[tf.Tensor, State]:
         write_weights = ops.advance(state["write_weights"], c.write_modes, c.write_jump)
-        read_weights = ops.advance(state["read_weights"], c.read_modes, c.read_jump, write_weights)
         memory = ops.write(state["memory"], write_weights, c.erase, c.add)
+        read_weights = ops.advance(
+            state["read_weights"], c.read_modes, c.read_jump, write_weights, self._content(c, memory)
+        )
         y = self._output(c.hidden, ops.read(memory, read_weights))
         return y, {
             "memory": memory,
@@ -244,30 +301,35 @@ class ScanNTM(keras.layers.Layer):
             "write_weights": write_weights,
         }
 
-    def _scan(self, c: _Controls, state: State, reset_mask: tf.Tensor) -> tuple[tf.Tensor, State]:
+    def _loop(self, c: _Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
+        if reset_mask is None:
+            return ops.unroll(lambda x, s, _: self._transition(x, s), c, state)
+
+        def step(inputs, previous, initial):
+            controls, reset = inputs
+            return self._transition(controls, _where_reset(reset, initial, previous))
+
+        return ops.unroll(step, (c, reset_mask), state, self._initial_state())
+
+    def _scan(self, c: _Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
         initial = self._initial_state()
-        write_weights = ops.advance_sequence(
-            state["write_weights"],
-            c.write_modes,
-            c.write_jump,
-            reset_mask=reset_mask,
-            reset_weights=initial["write_weights"],
-        )
-        read_weights = ops.advance_sequence(
-            state["read_weights"],
-            c.read_modes,
-            c.read_jump,
-            write_weights,
-            reset_mask=reset_mask,
-            reset_weights=initial["read_weights"],
-        )
+
+        def advance(head, *places):
+            return ops.advance_sequence(
+                state[head], *places, reset_mask=reset_mask, reset_weights=initial[head]
+            )
+
+        write_weights = advance("write_weights", c.write_modes, c.write_jump)
         decay, update = ops.erase_and_add(write_weights, c.erase, c.add)
         memory = ops.linear_recurrence(
-            decay,
+            tf.broadcast_to(decay, tf.shape(update)),
             update,
             initial=state["memory"],
             reset_mask=reset_mask,
             reset_value=initial["memory"],
+        )
+        read_weights = advance(
+            "read_weights", c.read_modes, c.read_jump, write_weights, self._content(c, memory)
         )
         y = self._output(c.hidden, ops.read(memory, read_weights))
         return y, {
@@ -276,24 +338,37 @@ class ScanNTM(keras.layers.Layer):
             "write_weights": write_weights[:, -1],
         }
 
-    def _loop(self, c: _Controls, state: State, reset_mask: tf.Tensor) -> tuple[tf.Tensor, State]:
+    def _chunked(self, c: _Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
         initial = self._initial_state()
+        positions = ("read_weights", "write_weights")
 
-        def body(carry, inputs):
-            _, previous = carry
-            controls, reset = inputs
-            previous = {
-                name: tf.where(reset[:, tf.newaxis, tf.newaxis], initial[name], part)
-                for name, part in previous.items()
-            }
-            return self._transition(controls, previous)
+        def move(inputs, previous, first):
+            write_modes, write_jump, read_modes, read_jump, *reset = inputs
+            if reset:
+                previous = _where_reset(reset[0], first, previous)
+            write_weights = ops.advance(previous["write_weights"], write_modes, write_jump)
+            read_weights = ops.advance(previous["read_weights"], read_modes, read_jump, write_weights)
+            moved = {"read_weights": read_weights, "write_weights": write_weights}
+            return moved, moved
 
-        time_major = tf.nest.map_structure(
-            lambda z: tf.transpose(z, [1, 0, *range(2, z.shape.rank)]), (c, reset_mask)
+        resets = () if reset_mask is None else (reset_mask,)
+        moves = (c.write_modes, c.write_jump, c.read_modes, c.read_jump, *resets)
+        weights, final = ops.unroll(
+            move,
+            moves,
+            {name: state[name] for name in positions},
+            {name: initial[name] for name in positions},
         )
-        start = (tf.zeros([tf.shape(reset_mask)[0], self.output_width], c.hidden.dtype), state)
-        y, states = tf.scan(body, time_major, start)
-        return tf.transpose(y, [1, 0, 2]), tf.nest.map_structure(lambda z: z[-1], states)
+        reads, memory = ops.chunked_read(
+            weights["read_weights"],
+            weights["write_weights"],
+            c.erase[..., 0],
+            c.add,
+            initial=state["memory"],
+            reset_mask=reset_mask,
+            reset_value=initial["memory"],
+        )
+        return self._output(c.hidden, reads), {"memory": memory, **final}
 
     def get_config(self):
         return {
@@ -303,21 +378,24 @@ class ScanNTM(keras.layers.Layer):
             "read_heads": list(self.read_heads),
             "write_heads": list(self.write_heads),
             "controller_units": self.controller_units,
+            "erase": self.erase,
             "execution": self.execution,
         }
 
 
-def _mode_bias(favourite: str, write_modes: int) -> np.ndarray:
-    """Initial mode logits of one head, in the order of `tfmem.ops.addressing`."""
-    names = [*MOVES, *(["write"] if write_modes else []), "jump", "any"]
+def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:
+    """`initial` in the sequences where `reset [B]` holds, `state` in the others."""
+    reset = reset[:, tf.newaxis, tf.newaxis]
+    return {name: tf.where(reset, initial[name], part) for name, part in state.items()}
+
+
+def _mode_bias(favourite: str, modes: Sequence[str | None]) -> np.ndarray:
+    """Initial logits of one head's modes, in their order."""
+    names = [*filter(None, modes), "any"]
     if favourite not in names:
         raise ValueError(f"a head's favourite mode must be one of {', '.join(names)}; not {favourite!r}")
-    bias = np.zeros(len(MOVES) + write_modes + 1, np.float32)
+    bias = np.zeros(len(modes), np.float32)
     bias[-1] = JUMP_LOGIT
-    if favourite == "jump":
-        bias[-1] = FAVOURITE_LOGIT
-    elif favourite == "write":
-        bias[len(MOVES)] = FAVOURITE_LOGIT
-    elif favourite in MOVES:
-        bias[MOVES.index(favourite)] = FAVOURITE_LOGIT
+    if favourite != "any":
+        bias[modes.index(favourite)] = FAVOURITE_LOGIT
     return bias

@@ -6,15 +6,18 @@ No variables and no layers live here; `tfmem.layers` builds on these functions.
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.ops.addressing import advance, advance_sequence
 from tfmem.ops.attention import additive_scores, attend, dot_product_scores, masked_softmax
+from tfmem.ops.chunked import chunked_read
 from tfmem.ops.content_addressing import content_weights, interpolate, sharpen, shift
 from tfmem.ops.memory import erase_and_add, read, write
 from tfmem.ops.recurrence import linear_recurrence
+from tfmem.ops.unroll import unroll
 
 __all__ = [
     "additive_scores",
     "advance",
     "advance_sequence",
     "attend",
+    "chunked_read",
     "content_weights",
     "dot_product_scores",
     "erase_and_add",
@@ -24,5 +27,6 @@ __all__ = [
     "read",
     "sharpen",
     "shift",
+    "unroll",
     "write",
 ]

@@ -4,14 +4,16 @@ A head holds weights over N slots. At each step a distribution π over *modes* s
 the way of the read modes of the Differentiable Neural Computer [Graves et al., 2016]:
 
     w_t = π_stay w_{t-1} + π_forward shift(w_{t-1}, +1) + π_back shift(w_{t-1}, −1)
-          + Σ_j π_write_j w^write_tj + π_jump c_t
+          + Σ_j π_write_j w^write_tj + π_content w^content_t + π_jump c_t
 
-with `c_t` a distribution over slots that the controller names and `w^write_tj` where write head j is
-(read heads only). Since π sums to 1, the weights remain a distribution.
+with `c_t` a distribution over slots that the controller names. Read heads alone may go to where write head j
+is, `w^write_tj`, and to what they look up by content, `w^content_t`. Since π sums to 1, the weights remain a
+distribution.
 
-The modes' order on their axis is stay, forward, back, one for each write head, jump. Nothing but the last
-weights enters non-linearly, and a circular shift is a product in Fourier space, so the whole sequence is
-a linear recurrence over time, which `advance_sequence` solves by a scan.
+The modes' order on their axis is stay, forward, back, one for each write head, content, jump; modes that
+a head does not have are left out. The last weights enter linearly, and a circular shift is a product in
+Fourier space, so the whole sequence is a linear recurrence over time, which `advance_sequence` solves by a
+scan.
 """
 
 import numpy as np
@@ -22,11 +24,16 @@ from tfmem.ops.recurrence import linear_recurrence
 MOVES = ("stay", "forward", "back")
 
 
-def _named_slots(modes: tf.Tensor, jump: tf.Tensor, write_weights: tf.Tensor | None) -> tf.Tensor:
+def _named_slots(
+    modes: tf.Tensor, jump: tf.Tensor, write_weights: tf.Tensor | None, content: tf.Tensor | None
+) -> tf.Tensor:
     """The part of the new weights that does not depend on the old ones: `[..., H, N]`."""
     named = modes[..., -1:] * jump
     if write_weights is not None:
-        named += tf.matmul(modes[..., len(MOVES) : -1], write_weights)
+        writers = write_weights.shape[-2]
+        named += tf.matmul(modes[..., len(MOVES) : len(MOVES) + writers], write_weights)
+    if content is not None:
+        named += modes[..., -2:-1] * content
     return named
 
 
@@ -35,14 +42,17 @@ def advance(
     modes: tf.Tensor,
     jump: tf.Tensor,
     write_weights: tf.Tensor | None = None,
+    content: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Moves H heads by one step.
 
     Args:
       weights: `[..., H, N]`, the weights before the step.
-      modes: `[..., H, 4 + W]`, distributions over the modes, W = 0 without `write_weights`.
+      modes: `[..., H, 4 + W]`, distributions over the modes, W = 0 without `write_weights`; one more with
+        `content`.
       jump: `[..., H, N]`, distributions over slots.
       write_weights: `[..., W, N]`, where the write heads are after this step.
+      content: `[..., H, N]`, what each head looks up in this step.
 
     Returns:
       `[..., H, N]`, the weights after the step.
@@ -51,7 +61,7 @@ def advance(
         modes[..., 0:1] * weights
         + modes[..., 1:2] * tf.roll(weights, 1, axis=-1)
         + modes[..., 2:3] * tf.roll(weights, -1, axis=-1)
-        + _named_slots(modes, jump, write_weights)
+        + _named_slots(modes, jump, write_weights, content)
     )
 
 
@@ -60,29 +70,29 @@ def advance_sequence(
     modes: tf.Tensor,
     jump: tf.Tensor,
     write_weights: tf.Tensor | None = None,
+    content: tf.Tensor | None = None,
     *,
-    reset_mask: tf.Tensor,
-    reset_weights: tf.Tensor,
+    reset_mask: tf.Tensor | None = None,
+    reset_weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Moves H heads through T steps at once; equals T calls of `advance`.
 
     Args:
       initial: `[B, H, N]`, the weights before the first step.
-      modes: `[B, T, H, 4 + W]`.
+      modes: `[B, T, H, 4 + W]`, or one more with `content`.
       jump: `[B, T, H, N]`.
       write_weights: `[B, T, W, N]`.
-      reset_mask: `[B, T]` bool; where it holds, the heads start from `reset_weights`.
+      content: `[B, T, H, N]`.
+      reset_mask: `[B, T]` bool, or None; where it holds, the heads start from `reset_weights`.
       reset_weights: `[H, N]`.
 
     Returns:
       `[B, T, H, N]`, the weights after every step.
     """
     slots, dtype = jump.shape[-1], modes.dtype
-    named = _named_slots(modes, jump, write_weights)
+    named = _named_slots(modes, jump, write_weights, content)
     if dtype.size < 4:  # Fourier transforms take no 16-bit numbers.
-        modes, named, initial, reset_weights = (
-            tf.cast(z, tf.float32) for z in (modes, named, initial, reset_weights)
-        )
+        modes, named, initial = (tf.cast(z, tf.float32) for z in (modes, named, initial))
     frequencies = tf.constant(2 * np.pi / slots * np.arange(slots // 2 + 1), modes.dtype)
     stay, forward, back = (modes[..., i : i + 1] for i in range(len(MOVES)))
     # e^{-iω} moves the weights one slot forward, e^{+iω} one slot back.
@@ -94,7 +104,7 @@ def advance_sequence(
         tf.signal.rfft(named),
         initial=tf.signal.rfft(initial),
         reset_mask=reset_mask,
-        reset_value=tf.signal.rfft(reset_weights),
+        reset_value=None if reset_mask is None else tf.signal.rfft(tf.cast(reset_weights, modes.dtype)),
     )
     weights = tf.signal.irfft(spectrum, [slots])
     # The transform's rounding leaves weights of about -1e-8 where they are 0.

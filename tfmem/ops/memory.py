@@ -13,11 +13,11 @@ def erase_and_add(weights: tf.Tensor, erase: tf.Tensor, add: tf.Tensor) -> tuple
 
     Args:
       weights: `[..., W, N]`, where each of W heads writes; each row sums to at most 1.
-      erase: `[..., W, D]` in [0, 1].
+      erase: `[..., W, D]` in [0, 1], or `[..., W, 1]`, one strength for a whole slot.
       add: `[..., W, D]`.
 
     Returns:
-      `(decay, update)`, both `[..., N, D]`.
+      `(decay, update)`: `[..., N, D]` or `[..., N, 1]` as `erase` is, and `[..., N, D]`.
     """
     keep = 1.0 - weights[..., tf.newaxis] * erase[..., tf.newaxis, :]
     # A product of few factors: reduce_prod's gradient would take two cumulative products over them.
@@ -31,7 +31,7 @@ def write(memory: tf.Tensor, weights: tf.Tensor, erase: tf.Tensor, add: tf.Tenso
     Args:
       memory: `[..., N, D]`.
       weights: `[..., W, N]`.
-      erase: `[..., W, D]`.
+      erase: `[..., W, D]` or `[..., W, 1]`.
       add: `[..., W, D]`.
 
     Returns:

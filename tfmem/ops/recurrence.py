@@ -41,8 +41,8 @@ def linear_recurrence(
     update: tf.Tensor,
     *,
     initial: tf.Tensor,
-    reset_mask: tf.Tensor,
-    reset_value: tf.Tensor,
+    reset_mask: tf.Tensor | None = None,
+    reset_value: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Solves `x_t = a_t ⊙ x_{t-1} + b_t` for t = 0 … T-1 by an associative scan.
 
@@ -53,17 +53,18 @@ def linear_recurrence(
       decay: `[B, T, ...]`, real or complex; `a_t`.
       update: `[B, T, ...]`, the shape and dtype of `decay`; `b_t`.
       initial: `[B, ...]`; `x_{-1}`.
-      reset_mask: `[B, T]` bool.
+      reset_mask: `[B, T]` bool, or None where nothing is reset.
       reset_value: `[...]` or `[B, ...]`.
 
     Returns:
       `[B, T, ...]`, every `x_t`. Differentiable in everything but `reset_mask`.
     """
-    extra_axes = decay.shape.rank - 2
-    reset = tf.reshape(reset_mask, tf.concat([tf.shape(reset_mask), [1] * extra_axes], axis=0))
-    if reset_value.shape.rank == decay.shape.rank - 1:
-        reset_value = reset_value[:, tf.newaxis]
-    update = update + tf.where(reset, decay * reset_value, tf.zeros_like(decay))
-    decay = tf.where(reset, tf.zeros_like(decay), decay)
+    if reset_mask is not None:
+        extra_axes = decay.shape.rank - 2
+        reset = tf.reshape(reset_mask, tf.concat([tf.shape(reset_mask), [1] * extra_axes], axis=0))
+        if reset_value.shape.rank == decay.shape.rank - 1:
+            reset_value = reset_value[:, tf.newaxis]
+        update = update + tf.where(reset, decay * reset_value, tf.zeros_like(decay))
+        decay = tf.where(reset, tf.zeros_like(decay), decay)
     first = update[:, :1] + decay[:, :1] * initial[:, tf.newaxis]
     return _recurrence_from_zero(decay, tf.concat([first, update[:, 1:]], axis=1))
