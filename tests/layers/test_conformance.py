@@ -1,29 +1,87 @@
 """What every public layer does, whatever it computes. A new public layer has to be entered here."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfmem.layers
+from tfmem.layers import (
+    AttentiveMemoryCell,
+    ExternalMemory,
+    HardAttention,
+    NTMCell,
+    ReadHead,
+    ScanNTM,
+    SoftAttention,
+    WriteHead,
+)
+
+SLOTS, FEATURES = 7, 3
+
+
+class Entry(NamedTuple):
+    """A layer, how to call it on `x [B, T, 3]`, and what its axes mean to it."""
+
+    make: Callable
+    call: Callable = lambda layer, x, **kwargs: layer(x, **kwargs)
+    over_time: bool = True  # takes any length, and a mask
+
+
+def recurrent(cell, **arguments):
+    def make(**kwargs):
+        return tf.keras.layers.RNN(cell(**arguments, **kwargs), return_state=True, **kwargs)
+
+    return Entry(make)
+
+
+def head(kind, addressing):
+    """A head whose memory is x itself, driven by its first row."""
+
+    def call(layer, x):
+        extra = {"read_weights": tf.nn.softmax(x[:, tf.newaxis, :, 0])} if addressing == "lru" else {}
+        return layer(x[:, 0], x, **extra)
+
+    def make(**kwargs):
+        return kind(SLOTS, FEATURES, heads=2, addressing=addressing, **kwargs)
+
+    return Entry(make, call, over_time=False)
+
+
+def scan_ntm(**arguments):
+    def make(**kwargs):
+        return ScanNTM(slots=6, width=3, controller_units=5, **arguments, **kwargs)
+
+    return Entry(make)
+
 
 LAYERS = {
-    "HardAttention": lambda **kwargs: tfmem.layers.HardAttention(4, **kwargs),
-    "HardAttention, straight-through": lambda **kwargs: tfmem.layers.HardAttention(
-        4, estimator="straight_through", **kwargs
+    "AttentiveMemoryCell": recurrent(AttentiveMemoryCell, units=4, slots=5, width=3, window=2),
+    "ExternalMemory": recurrent(ExternalMemory, slots=6, width=3),
+    "ExternalMemory, lru": recurrent(
+        ExternalMemory,
+        slots=6,
+        width=3,
+        read_addressing="content",
+        write_addressing="lru",
+        initial="learned",
     ),
-    "NTMCell": lambda **kwargs: tf.keras.layers.RNN(
-        tfmem.layers.NTMCell(6, 3, controller_units=5, **kwargs), return_state=True, **kwargs
+    "HardAttention": Entry(lambda **kwargs: HardAttention(4, **kwargs)),
+    "HardAttention, straight-through, two": Entry(
+        lambda **kwargs: HardAttention(4, estimator="straight_through", selections=2, **kwargs)
     ),
-    "NTMCell, LSTM": lambda **kwargs: tf.keras.layers.RNN(
-        tfmem.layers.NTMCell(6, 3, controller_units=5, controller="lstm", **kwargs),
-        return_state=True,
-        **kwargs,
-    ),
-    "ScanNTM": lambda **kwargs: tfmem.layers.ScanNTM(
-        slots=6, width=3, read_heads=("forward", "any"), controller_units=5, **kwargs
-    ),
-    "SoftAttention": lambda **kwargs: tfmem.layers.SoftAttention(4, **kwargs),
+    "NTMCell": recurrent(NTMCell, slots=6, width=3, controller_units=5),
+    "NTMCell, LSTM": recurrent(NTMCell, slots=6, width=3, controller_units=5, controller="lstm"),
+    **{f"ReadHead, {a}": head(ReadHead, a) for a in ("ntm", "content", "direct", "attention")},
+    "ScanNTM": scan_ntm(read_heads=("forward", "any")),
+    "ScanNTM, chunked": scan_ntm(read_heads=("forward", "any"), erase="scalar", execution="chunked"),
+    "ScanNTM, content": scan_ntm(read_heads=("forward", "content")),
+    "SoftAttention": Entry(lambda **kwargs: SoftAttention(4, **kwargs)),
+    **{f"WriteHead, {a}": head(WriteHead, a) for a in ("ntm", "lru")},
 }
+OVER_TIME = sorted(name for name, entry in LAYERS.items() if entry.over_time)
 
 
 def test_every_public_layer_is_here():
@@ -33,50 +91,108 @@ def test_every_public_layer_is_here():
 
 
 @pytest.fixture(params=sorted(LAYERS))
-def make(request):
+def entry(request):
     return LAYERS[request.param]
+
+
+@pytest.fixture
+def x():
+    return tf.random.normal([2, SLOTS, FEATURES])
 
 
 def flat(outputs):
     return [np.asarray(o, np.float32) for o in tf.nest.flatten(outputs)]
 
 
-def test_config_round_trip(make):
-    layer = make()
+def first(outputs):
+    return tf.nest.flatten(outputs)[0]
+
+
+def model_of(entry):
+    inputs = tf.keras.Input([SLOTS, FEATURES])
+    return tf.keras.Model(inputs, first(entry.call(entry.make(), inputs)))
+
+
+def test_config_round_trip(entry):
+    layer = entry.make()
     copy = type(layer).from_config(layer.get_config())
     assert copy.get_config() == layer.get_config()
 
 
 @pytest.mark.parametrize("ending", [".keras", ""])
-def test_model_saves_and_loads(make, tmp_path, ending):
-    inputs = tf.keras.Input([7, 3])
-    model = tf.keras.Model(inputs, make()(inputs)[0])
-    x = tf.random.normal([2, 7, 3])
+def test_model_saves_and_loads(entry, x, tmp_path, ending):
+    model = model_of(entry)
     model.save(tmp_path / f"model{ending}")
     loaded = tf.keras.models.load_model(tmp_path / f"model{ending}")
     np.testing.assert_allclose(model(x), loaded(x), atol=1e-6)
 
 
-def test_mixed_precision_computes_in_16_bits_and_keeps_32_bit_variables(make):
-    layer = make(dtype=tf.keras.mixed_precision.Policy("mixed_bfloat16"))
-    outputs = layer(tf.random.normal([2, 7, 3]))
-    assert all(o.dtype == tf.bfloat16 for o in tf.nest.flatten(outputs))
-    assert all(v.dtype == tf.float32 for v in layer.variables)
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16", "float64"])
+def test_precisions(entry, x, name):
+    policy = tf.keras.mixed_precision.Policy(name)
+    layer = entry.make(dtype=policy)
+    outputs = entry.call(layer, tf.cast(x, policy.compute_dtype))
+    assert all(o.dtype == policy.compute_dtype for o in tf.nest.flatten(outputs))
+    assert all(v.dtype == policy.variable_dtype for v in layer.variables)
+    assert all(np.isfinite(o).all() for o in flat(outputs))
 
 
-def test_compiled_equals_not_compiled(make):
-    layer = make()
-    x = tf.random.normal([2, 7, 3])
-    compiled = tf.function(layer, jit_compile=True, autograph=False)(x)
-    for a, b in zip(flat(layer(x)), flat(compiled), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+@pytest.mark.parametrize("jit", [False, True])
+def test_any_batch_and_length_in_one_trace(entry, jit):
+    layer = entry.make()
+    length = None if entry.over_time else SLOTS
+    traced = tf.function(
+        lambda x: entry.call(layer, x),
+        jit_compile=jit,
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, length, FEATURES])],
+    )
+    for batch, length in ((1, SLOTS), (3, 9 if entry.over_time else SLOTS)):
+        x = tf.random.normal([batch, length, FEATURES])
+        for a, b in zip(flat(entry.call(layer, x)), flat(traced(x)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert traced.experimental_get_tracing_count() == 1
 
 
-def test_trains_with_fit(make):
-    inputs = tf.keras.Input([7, 3])
-    outputs = make()(inputs)[0]
-    outputs = tf.keras.layers.Dense(1)(tf.keras.layers.Flatten()(outputs))
-    model = tf.keras.Model(inputs, outputs)
-    model.compile("adam", "mse")
-    history = model.fit(np.ones([16, 7, 3]), np.ones([16, 1]), epochs=3, verbose=0)
+@pytest.mark.parametrize("name", OVER_TIME)
+def test_what_a_mask_hides_does_not_matter(name, x):
+    """In a sequence padded at its end, through a Keras mask that a layer before it sets."""
+    entry = LAYERS[name]
+    layer = entry.make()
+    inputs = tf.keras.Input([None, FEATURES])
+    masked = tf.keras.layers.Masking(mask_value=9.0)(inputs)
+    model = tf.keras.Model(inputs, tf.nest.flatten(entry.call(layer, masked))[-1])
+    padded = tf.concat([x, tf.fill([2, 3, FEATURES], 9.0)], axis=1)
+    found, expected = model(padded).numpy(), model(x).numpy()
+    if found.ndim == 2 and found.shape[1] == SLOTS + 3:  # weights over the inputs themselves
+        np.testing.assert_array_equal(found[:, SLOTS:], 0)
+        found = found[:, :SLOTS]
+    if found.ndim == 3 and found.shape[2] == SLOTS + 3:
+        found = found[..., :SLOTS]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_trains_with_fit(entry):
+    model = model_of(entry)
+    outputs = tf.keras.layers.Dense(1)(tf.keras.layers.Flatten()(model.output))
+    model = tf.keras.Model(model.inputs, outputs)
+    model.compile(tf.keras.optimizers.Adam(1e-2), "mse")
+    history = model.fit(np.ones([16, SLOTS, FEATURES]), np.ones([16, 1]), epochs=3, verbose=0)
     assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_a_model_summarises_itself(entry, capsys):
+    model = model_of(entry)
+    model.summary()
+    assert f"{model.count_params():,}" in capsys.readouterr().out.replace("Total params: ", "")
+
+
+@pytest.mark.parametrize("name", OVER_TIME)
+def test_time_distributed_equals_each_by_itself(name):
+    entry = LAYERS[name]
+    layer = entry.make()
+    x = tf.random.normal([2, 4, SLOTS, FEATURES])
+    together = tf.keras.layers.TimeDistributed(layer)(x)
+    for i in range(4):
+        for a, b in zip(flat(together), flat(layer(x[:, i])), strict=True):
+            np.testing.assert_allclose(a[:, i], b, atol=1e-5)

@@ -147,6 +147,66 @@ def test_gradients_pass_the_selection(estimator):
         assert np.abs(gradient).max() > 0, variable.name
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_k_different_inputs_are_drawn_without_replacement(estimator):
+    """The first two of Plackett-Luce: p_i, then p_j / (1 - p_i)."""
+    layer = HardAttention(4, estimator=estimator, selections=2, seed=1)
+    h = 3 * tf.random.stateless_normal([1, 3, 3], seed=[1, 2])
+    selection = many_draws(layer, h, n=6000)
+    assert selection.shape == (6000, 2, 3)
+    first, second = selection.argmax(-1).T
+    p = probabilities(layer, h)[0]
+    for i in range(3):
+        for j in range(3):
+            expected = 0 if i == j else p[i] * p[j] / (1 - p[i])
+            if estimator != "gumbel":  # two maxima of a relaxed pair may coincide
+                np.testing.assert_allclose(((first == i) & (second == j)).mean(), expected, atol=0.03)
+
+
+def test_k_selections_outside_of_training_are_the_k_most_probable_in_order():
+    layer = HardAttention(4, selections=3)
+    h = tf.random.normal([2, 5, 3])
+    context, selection = layer(h)
+    best = np.argsort(-probabilities(layer, h), axis=-1)[:, :3]
+    np.testing.assert_array_equal(selection.numpy().argmax(-1), best)
+    rows = np.take_along_axis(h.numpy(), best[..., None], axis=1)
+    np.testing.assert_allclose(context, rows.reshape(2, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_fewer_inputs_than_selections_leave_the_last_ones_empty(estimator, training):
+    layer = HardAttention(4, estimator=estimator, selections=3)
+    mask = tf.constant([[True, False, True, False]])
+    context, selection = layer(tf.random.normal([1, 4, 3]), mask=mask, training=training)
+    np.testing.assert_allclose(selection.numpy().sum(-1), [[1, 1, 0]], atol=1e-5)
+    np.testing.assert_array_equal(selection[0, :, 1::2], np.zeros([3, 2]))
+    np.testing.assert_array_equal(context[0, 6:], np.zeros(3))
+
+
+def test_log_prob_of_k_selections():
+    layer = HardAttention(4, estimator="reinforce", selections=2)
+    h = tf.random.normal([6, 5, 3])
+    _, selection = layer(h, training=True)
+    p = probabilities(layer, h)
+    first, second = selection.numpy().argmax(-1).T
+    rows = np.arange(6)
+    expected = np.log(p[rows, first]) + np.log(p[rows, second] / (1 - p[rows, first]))
+    np.testing.assert_allclose(layer.log_prob(selection, h), expected, atol=1e-5)
+
+
+def test_gradients_pass_relaxed_selections_of_k():
+    layer = HardAttention(4, estimator="straight_through", selections=2)
+    h = tf.random.normal([8, 5, 3])
+    with tf.GradientTape() as tape:
+        context, selection = layer(h, training=True)
+        loss = tf.reduce_sum(context**2)
+    np.testing.assert_allclose(np.sort(selection, -1), [[[0, 0, 0, 0, 1]] * 2] * 8, atol=1e-5)
+    for gradient in tape.gradient(loss, layer.trainable_variables):
+        assert np.isfinite(gradient).all()
+        assert np.abs(gradient).max() > 0
+
+
 def test_a_low_temperature_makes_relaxed_selections_nearly_one_hot():
     layer = HardAttention(4, seed=0)
     h = tf.random.normal([1, 4, 3])

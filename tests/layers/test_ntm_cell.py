@@ -47,17 +47,17 @@ def test_a_step_follows_the_equations():
             moved[b, h] = shifted**exponent / (shifted**exponent).sum()
         return moved
 
-    y, states = made(tf.constant(x, tf.float32), [tf.constant(z, tf.float32) for z in (memory, reads, a, w)])
+    y, states = made(tf.constant(x, tf.float32), [tf.constant(z, tf.float32) for z in (memory, a, w, reads)])
     hidden = np.tanh(dense("controller", np.concatenate([x, reads], -1)))
-    w = move(w, dense("write_controls", hidden))
-    erase = sigmoid(dense("erase", hidden)).reshape(2, 2, 3)
-    add = np.tanh(dense("add", hidden)).reshape(2, 2, 3)
+    w = move(w, dense("memory/write/controls", hidden))
+    erase = sigmoid(dense("memory/write/erase", hidden)).reshape(2, 2, 3)
+    add = np.tanh(dense("memory/write/add", hidden)).reshape(2, 2, 3)
     for head in range(2):
         memory = memory * (1 - w[:, head, :, None] * erase[:, head, None])
     memory = memory + np.einsum("bhn,bhd->bnd", w, add)
-    a = move(a, dense("read_controls", hidden))
+    a = move(a, dense("memory/read/controls", hidden))
     reads = np.einsum("bhn,bnd->bhd", a, memory).reshape(2, 6)
-    for found, expected in zip(states, (memory, reads, a, w), strict=True):
+    for found, expected in zip(states, (memory, a, w, reads), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(y, np.concatenate([hidden, reads], -1), atol=1e-5)
 
@@ -134,7 +134,7 @@ def test_long_sequences_and_extreme_controls_stay_finite(strength):
     ("arguments", "message"),
     [
         ({"slots": 1}, "slots must be at least 2"),
-        ({"read_heads": 0}, "heads must be at least 1 each, not 0 and 1"),
+        ({"read_heads": 0}, "heads must be 1 to slots = 6, not 0"),
         ({"shift_range": 3}, "must be 1 to slots = 6"),
         ({"controller": "transformer"}, "controller must be one of feed_forward, lstm, gru"),
     ],

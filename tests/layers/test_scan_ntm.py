@@ -16,7 +16,8 @@ def layer(execution="auto", seed=1, **kwargs):
     made = ScanNTM(**{**arguments, **kwargs}, execution=execution)
     made.build([None, None, FEATURES])
     rng = np.random.default_rng(seed)
-    made.set_weights([w + 0.5 * rng.normal(size=w.shape) for w in made.get_weights()])
+    for variable in made.trainable_variables:
+        variable.assign_add(0.5 * rng.normal(size=variable.shape))
     return made
 
 
@@ -168,6 +169,28 @@ def test_variable_length_and_batch_without_retracing(execution):
         y = traced(tf.ones([batch, length, FEATURES]))
         assert y.shape == (batch, length, made.output_width)
     assert traced.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize(("execution", "variant"), EXECUTIONS)
+def test_masked_steps_leave_the_state_as_it_is(execution, variant):
+    made = layer(execution, **VARIANTS[variant])
+    x = tf.random.normal([BATCH, LENGTH, FEATURES])
+    keep = np.arange(LENGTH) % 3 != 1
+    y, state = made(x, mask=tf.constant(np.tile(keep, [BATCH, 1])))
+    expected, expected_state = made(x[:, keep])
+    np.testing.assert_allclose(y.numpy()[:, keep], expected, atol=1e-5)
+    for name in state:
+        np.testing.assert_allclose(state[name], expected_state[name], atol=1e-5)
+
+
+def test_a_low_temperature_makes_heads_move_exactly():
+    made = ScanNTM(slots=50, width=2, read_heads=("stay",))
+    x = tf.random.normal([1, 40, FEATURES])
+    _, soft = made(x)
+    made.temperature.assign(0.1)
+    _, sharp = made(x)
+    assert soft["write_weights"].numpy().max() < 0.7
+    np.testing.assert_allclose(sharp["write_weights"][0, 0, 40], 1, atol=1e-3)
 
 
 def test_content_reads_find_what_was_written():

@@ -10,18 +10,25 @@ from tfmem.layers.attention_training import (
     attention_cross_entropy,
     score_function_loss,
 )
+from tfmem.layers.attentive_memory_cell import AttentiveMemoryCell
+from tfmem.layers.external_memory import ExternalMemory
 from tfmem.layers.hard_attention import HardAttention
+from tfmem.layers.heads import ReadHead, WriteHead
 from tfmem.layers.ntm_cell import NTMCell
 from tfmem.layers.scan_ntm import ScanNTM
 from tfmem.layers.soft_attention import SoftAttention
 
 __all__ = [
+    "AttentiveMemoryCell",
+    "ExternalMemory",
     "HardAttention",
     "MovingBaseline",
     "NTMCell",
+    "ReadHead",
     "ScanNTM",
     "SoftAttention",
     "TemperatureSchedule",
+    "WriteHead",
     "attention_cross_entropy",
     "score_function_loss",
 ]

@@ -74,6 +74,10 @@ class ScanNTM(keras.layers.Layer):
     a GPU, and on CPUs `chunked` where it can be had and a memory of N·D numbers is large, else `loop`.
     `step` takes a single step, for acting and serving.
 
+    Modes are `softmax(logits / τ)`. The temperature τ is a variable that is not trained, 1 at first: lowering
+    it late in training, by `layer.temperature.assign` or a `TemperatureSchedule`, makes heads that have
+    learned where to go move exactly there, which sequences much longer than those of training need.
+
     Example:
       >>> layer = ScanNTM(slots=16, width=8)
       >>> y, state = layer(tf.zeros([2, 10, 4]))
@@ -95,6 +99,7 @@ class ScanNTM(keras.layers.Layer):
       x: `[B, T, F]`.
       initial_state: what `get_initial_state` gives, the default, or an earlier call's final state.
       reset_mask: `[B, T]` bool; where it holds, the state before that step is replaced by the initial one.
+      mask: `[B, T]` bool, a Keras mask; where it does not hold, the step leaves the state as it is.
 
     Returns:
       `(y [B, T, controller_units + R·D], final_state)`. The state is a dict of `memory [B, N, D]`,
@@ -189,6 +194,9 @@ class ScanNTM(keras.layers.Layer):
             self._strength = dense(
                 "strength", readers, units, bias_initializer=keras.initializers.Constant(FIRST_STRENGTH)
             )
+        self.temperature = self.add_weight(
+            name="temperature", shape=[], initializer="ones", trainable=False
+        )
         self._initial_memory = self.add_weight(
             name="initial_memory", shape=[self.slots, self.width], initializer="zeros"
         )
@@ -208,12 +216,16 @@ class ScanNTM(keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, x, initial_state=None, reset_mask=None, training=None):
+    def call(self, x, initial_state=None, reset_mask=None, mask=None, training=None):
         del training
         if initial_state is None:
             initial_state = self.get_initial_state(tf.shape(x)[0])
         run = {"loop": self._loop, "scan": self._scan, "chunked": self._chunked}[self._chosen_execution()]
-        return run(self._controls(x), initial_state, reset_mask)
+        controls = self._controls(x)
+        return run(controls if mask is None else _hold(controls, mask), initial_state, reset_mask)
+
+    def compute_mask(self, inputs, mask=None):
+        return None if mask is None else (mask, dict.fromkeys(self.state_shapes))
 
     def _chosen_execution(self) -> Execution:
         if self.execution != "auto":
@@ -264,11 +276,12 @@ class ScanNTM(keras.layers.Layer):
                 "strength": tf.nn.softplus(by_head(self._strength, readers))[..., 0],
             }
         erase = by_head(self._erase, writers)
+        temperature = tf.cast(self.temperature, self.compute_dtype)
         return _Controls(
             hidden=hidden,
-            write_modes=tf.nn.softmax(by_head(self._write_modes, writers)),
+            write_modes=tf.nn.softmax(by_head(self._write_modes, writers) / temperature),
             write_jump=tf.nn.softmax(by_head(self._write_jump, writers)),
-            read_modes=tf.nn.softmax(by_head(self._read_modes, readers)),
+            read_modes=tf.nn.softmax(by_head(self._read_modes, readers) / temperature),
             read_jump=tf.nn.softmax(by_head(self._read_jump, readers)),
             erase=erase if self.erase == "vector" else LARGEST_SCALAR_ERASE * erase,
             add=by_head(self._add, writers),
@@ -381,6 +394,21 @@ class ScanNTM(keras.layers.Layer):
             "erase": self.erase,
             "execution": self.execution,
         }
+
+
+def _hold(c: _Controls, mask: tf.Tensor) -> _Controls:
+    """Controls that neither move nor write where `mask [B, T]` does not hold."""
+    mask = mask[:, :, tf.newaxis, tf.newaxis]
+
+    def stay(modes):
+        return tf.where(mask, modes, tf.one_hot(MOVES.index("stay"), modes.shape[-1], dtype=modes.dtype))
+
+    return c._replace(
+        write_modes=stay(c.write_modes),
+        read_modes=stay(c.read_modes),
+        erase=tf.where(mask, c.erase, tf.zeros_like(c.erase)),
+        add=tf.where(mask, c.add, tf.zeros_like(c.add)),
+    )
 
 
 def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:

@@ -11,6 +11,7 @@ from tfmem.ops.content_addressing import content_weights, interpolate, sharpen, 
 from tfmem.ops.memory import erase_and_add, read, write
 from tfmem.ops.recurrence import linear_recurrence
 from tfmem.ops.unroll import unroll
+from tfmem.ops.usage import least_used, track_usage
 
 __all__ = [
     "additive_scores",
@@ -22,11 +23,13 @@ __all__ = [
     "dot_product_scores",
     "erase_and_add",
     "interpolate",
+    "least_used",
     "linear_recurrence",
     "masked_softmax",
     "read",
     "sharpen",
     "shift",
+    "track_usage",
     "unroll",
     "write",
 ]
