@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 def recurrent(cell, **arguments):
     def make(**kwargs):
-        return tf.keras.layers.RNN(cell(**arguments, **kwargs), return_state=True, **kwargs)
+        return tf.keras.layers.RNN(cell(**arguments, **kwargs), **kwargs)
 
     return Entry(make)
 

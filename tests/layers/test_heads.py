@@ -109,7 +109,8 @@ def test_lru_without_read_weights_is_refused(inputs):
 @pytest.mark.parametrize("write", WRITE)
 @pytest.mark.parametrize("read", READ)
 def test_gradients_reach_every_parameter_of_any_pair(read, write):
-    cell = built(ExternalMemory, read_addressing=read, write_addressing=write, initial="learned", read_heads=2)
+    addressing = {"read_addressing": read, "write_addressing": write}
+    cell = built(ExternalMemory, **addressing, initial="learned", read_heads=2)
     layer = tf.keras.layers.RNN(cell, return_sequences=True)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(tf.random.normal([2, 7, 4])) ** 2)
