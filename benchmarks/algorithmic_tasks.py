@@ -8,9 +8,9 @@
 
 128 slots of 20 numbers, 100 controller units, batches of 32 of one length each. A run has converged when the
 mean over its latest 100 batches is below 0.01 wrong bits a sequence; the sequences counted include those
-batches. Then it trains on 10,000 more of the same sequences, during which ScanNTM's temperature falls from 1 to
-.25, and answers longer ones, before and after. Ten seeds share the compiled step and start from weights and
-optimiser state of their own; seconds do not count compiling.
+batches. Then it trains on 10,000 more of the same sequences, during which ScanNTM's temperature falls from 1
+to .25, and answers longer ones, before and after. Ten seeds share the compiled step and start from weights
+and optimiser state of their own; seconds do not count compiling.
 
 Writes benchmarks/results/<task>_<model>.json after every seed.
 """
