@@ -4,13 +4,15 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
+PACKAGES = ("tensorflow", "tf-keras", "tf-agents", "gymnasium", "numpy", "popgym")
 
-def provenance() -> dict[str, Any]:
-    """The processor, its cores, versions and the command line, as JSON values."""
-    packages = ("tensorflow", "tf-keras", "tf-agents", "gymnasium", "numpy", "popgym")
+
+def provenance(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
+    """The processor, its cores, versions of `packages` and the command line, as JSON values."""
     return {
         "command": shlex.join(["python", *sys.argv]),
         "processor": _processor(),
