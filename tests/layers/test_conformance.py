@@ -154,6 +154,16 @@ def test_any_batch_and_length_in_one_trace(entry, jit):
     assert traced.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.parametrize("name", [name for name in OVER_TIME if "Cell" in name or "External" in name])
+def test_a_cell_that_begins_with_zeros_begins_with_its_initial_state(name, x):
+    layer = LAYERS[name].make()
+    layer(x)
+    for variable in layer.trainable_variables:
+        variable.assign_add(tf.random.normal(variable.shape, stddev=0.5))
+    zeros = [tf.zeros([2, *size]) for size in layer.cell.state_size]
+    np.testing.assert_allclose(layer(x, initial_state=zeros), layer(x), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", OVER_TIME)
 def test_what_a_mask_hides_does_not_matter(name, x):
     """In a sequence padded at its end, through a Keras mask that a layer before it sets."""

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfmem import ops
 from tfmem._keras import keras
+from tfmem.layers.initial_state import begun
 
 # Where attention looks decides where is written: rows of W_a this far apart write to different slots from
 # the start, and a bias this low leaves most of the memory as it is.
@@ -42,7 +43,7 @@ class AttentiveMemoryCell(keras.layers.Layer):
       inputs: `[B, F]`.
       states: `[memory [B, N, D], keys [B, K, U], values [B, K, D], present [B, K], read [B, D],
         attention [B, K + N]]`: keys and values of the last inputs, where 1 in `present` says that there was
-        one, and a_t.
+        one, and a_t. A state of zeros stands for the initial state.
 
     Returns:
       `(r_t [B, D], new states)`.
@@ -118,7 +119,8 @@ class AttentiveMemoryCell(keras.layers.Layer):
         return [memory, *(tf.zeros([batch_size, *size], dtype) for size in others)]
 
     def call(self, inputs, states):
-        memory, keys, values, present, read, _ = (tf.cast(z, inputs.dtype) for z in states)
+        memory, keys, values, present, read, last = (tf.cast(z, inputs.dtype) for z in states)
+        (memory,) = begun([memory], [self._initial_memory[tf.newaxis]], weights=last)
 
         def moved_on(window, newest):
             return tf.concat([window[:, 1:], newest[:, tf.newaxis]], axis=1)

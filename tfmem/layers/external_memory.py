@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfmem._keras import keras
 from tfmem.layers.heads import Addressing, ReadHead, WriteHead
+from tfmem.layers.initial_state import begun
 
 Initial = Literal["constant", "learned"]
 # A memory that starts the same everywhere, and nearly empty, converges fastest [Collier and Beel, 2018].
@@ -41,7 +42,7 @@ class ExternalMemory(keras.layers.Layer):
     Call arguments:
       inputs: `[B, F]`.
       states: `[memory [B, N, D], read weights [B, R, N], write weights [B, W, N]]`, and the usage `[B, N]`
-        where heads write to the least used slot.
+        where heads write to the least used slot. A state of zeros stands for the initial state.
 
     Returns:
       `(reads [B, R·D], new states)`.
@@ -112,7 +113,8 @@ class ExternalMemory(keras.layers.Layer):
         return [memory, *(tf.cast(z, dtype) for z in heads)]
 
     def call(self, inputs, states):
-        memory, read_weights, *write_state = states
+        initial = self.get_initial_state(batch_size=1, dtype=self.compute_dtype)
+        memory, read_weights, *write_state = begun(states, initial, weights=states[1])
         memory, write_state = self._write(inputs, memory, write_state, read_weights)
         reads, read_weights = self._read(inputs, memory, read_weights)
         return reads, [memory, read_weights, *write_state]

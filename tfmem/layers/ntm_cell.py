@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfmem._keras import keras
 from tfmem.layers.external_memory import ExternalMemory, Initial
 from tfmem.layers.heads import Addressing
+from tfmem.layers.initial_state import begun
 
 Controller = Literal["feed_forward", "lstm", "gru"]
 CONTROLLERS = ("feed_forward", "lstm", "gru")
@@ -52,7 +53,8 @@ class NTMCell(keras.layers.Layer):
 
     Call arguments:
       inputs: `[B, F]`.
-      states: those of `ExternalMemory`, the reads `[B, R·D]`, and the controller's own.
+      states: those of `ExternalMemory`, the reads `[B, R·D]`, and the controller's own. A state of zeros
+        stands for the initial state.
 
     Returns:
       `(y [B, controller_units + R·D], new states)`.
@@ -148,6 +150,7 @@ class NTMCell(keras.layers.Layer):
     def call(self, inputs, states, training=None):
         kept = len(self._memory.state_size)
         memory_states, reads, own = states[:kept], states[kept], list(states[kept + 1 :])
+        (reads,) = begun([reads], [self._initial_reads[tf.newaxis]], weights=memory_states[1])
         seen = tf.concat([inputs, tf.cast(reads, inputs.dtype)], axis=-1)
         if self._recurrent:
             hidden, own = self._controller(seen, own, training=training)
@@ -176,4 +179,3 @@ class NTMCell(keras.layers.Layer):
 def _as_list(x) -> list:
     """Keras' cells have one state, or a list of them."""
     return list(x) if isinstance(x, list | tuple) else [x]
-

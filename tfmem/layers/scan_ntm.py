@@ -194,9 +194,7 @@ class ScanNTM(keras.layers.Layer):
             self._strength = dense(
                 "strength", readers, units, bias_initializer=keras.initializers.Constant(FIRST_STRENGTH)
             )
-        self.temperature = self.add_weight(
-            name="temperature", shape=[], initializer="ones", trainable=False
-        )
+        self.temperature = self.add_weight(name="temperature", shape=[], initializer="ones", trainable=False)
         self._initial_memory = self.add_weight(
             name="initial_memory", shape=[self.slots, self.width], initializer="zeros"
         )
