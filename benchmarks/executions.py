@@ -1,9 +1,11 @@
-"""ScanNTM's executions against each other and against Keras' LSTM: time forward and backward.
+"""ScanNTM's executions against its plain loop, NTMCell and Keras' LSTM: milliseconds forward and backward.
 
     python benchmarks/executions.py
 
 One machine, one process, warm; the rounds of all contestants interleave, so that a slow moment of the machine
-hits all of them, and the median of the rounds counts. Writes benchmarks/results/executions.json.
+hits all of them, and the median of the rounds counts. The plain loop is `tf.scan` over `ScanNTM.step`. The
+arithmetic limit is the time that the multiplications of the chunked execution's memory would take at the rate
+of a large matrix product, measured in the same process. Writes benchmarks/results/executions.json.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
@@ -12,74 +14,182 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from machine import provenance
 
-from tfmem.layers import ScanNTM
+from tfmem.layers import NTMCell, ScanNTM
+from tfmem.ops.chunked import CHUNK
 
 RESULTS = Path(__file__).parent / "results" / "executions.json"
-BATCH, LENGTH, FEATURES, SLOTS, WIDTH = 32, 64, 64, 16, 32
-ROUNDS = 30
+FEATURES, ROUNDS = 64, 20
+HEADS = ("forward", "forward", "back", "write", "any")
 
 
-def contestant(layer, jit: bool):
-    """One traced forward and backward pass over a batch, gradients of inputs and variables."""
-    x = tf.random.normal([BATCH, LENGTH, FEATURES])
-    layer(x)
+def plain_loop(layer: ScanNTM) -> Callable:
+    def run(x):
+        def body(carry, x_t):
+            return layer.step(x_t, carry[1])
+
+        start = (tf.zeros([tf.shape(x)[0], layer.output_width]), layer.get_initial_state(tf.shape(x)[0]))
+        return tf.transpose(tf.scan(body, tf.transpose(x, [1, 0, 2]), start)[0], [1, 0, 2])
+
+    return run
+
+
+def training_step(run: Callable, layer, x: tf.Tensor, jit: bool) -> Callable:
+    """A traced forward and backward pass: the output, and gradients of inputs and variables."""
 
     @tf.function(jit_compile=jit, autograph=False)
     def step():
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = layer(x)
-            y = y[0] if isinstance(y, tuple) else y
+            y = tf.nest.flatten(run(x))[0]
             loss = tf.reduce_mean(y**2)
-        return loss, tape.gradient(loss, [x, *layer.trainable_variables])
+        return y, tape.gradient(loss, [x, *layer.trainable_variables])
 
-    started = time.perf_counter()
-    step()[0].numpy()
-    return step, time.perf_counter() - started
+    return step
+
+
+def race(steps: dict[str, Callable], rounds: int = ROUNDS) -> tuple[dict[str, float], dict[str, float]]:
+    """Median milliseconds of each, and seconds of its first call."""
+    first, times = {}, {key: [] for key in steps}
+    for key, step in steps.items():
+        started = time.perf_counter()
+        tf.nest.flatten(step())[0].numpy()
+        first[key] = round(time.perf_counter() - started, 2)
+    for _ in range(rounds):
+        for key, step in steps.items():
+            started = time.perf_counter()
+            tf.nest.flatten(step())[0].numpy()
+            times[key].append(1e3 * (time.perf_counter() - started))
+    return {key: round(statistics.median(values), 2) for key, values in times.items()}, first
+
+
+def contestants(slots: int, width: int, read_heads: tuple[str, ...], x: tf.Tensor) -> dict[str, Callable]:
+    """Every execution with and without XLA; one layer's weights for all that have the same."""
+
+    def make(execution, **kwargs):
+        tf.keras.utils.set_random_seed(0)
+        layer = ScanNTM(slots, width, read_heads=read_heads, execution=execution, **kwargs)
+        layer(x)
+        return layer
+
+    layers = {
+        "loop": make("loop"),
+        "scan": make("scan"),
+        "scalar erase, loop": make("loop", erase="scalar"),
+        "scalar erase, chunked": make("chunked", erase="scalar"),
+        "LSTM of the output's width": tf.keras.layers.LSTM(make("loop").output_width, return_sequences=True),
+        "LSTM of the controller's width": tf.keras.layers.LSTM(64, return_sequences=True),
+        "NTMCell": tf.keras.layers.RNN(
+            NTMCell(slots, width, 64, read_heads=len(read_heads)), return_sequences=True
+        ),
+    }
+    steps = {}
+    for name in ("loop", "scalar erase, loop"):
+        key = name.replace("loop", "plain loop")
+        steps[key] = training_step(plain_loop(layers[name]), layers[name], x, jit=False)
+    for name, layer in layers.items():
+        layer(x)
+        for jit in (False, True):
+            steps[f"{name}, XLA" if jit else name] = training_step(layer, layer, x, jit)
+    return steps
+
+
+def equal_width() -> dict:
+    batch, length, slots, width = 32, 64, 16, 32
+    x = tf.random.stateless_normal([batch, length, FEATURES], seed=[0, 0])
+    median, first = race(contestants(slots, width, HEADS, x))
+    best = median["loop, XLA"]
+    lstm = {width: median[f"LSTM of the {width}'s width, XLA"] for width in ("output", "controller")}
+    return {
+        "shape": {"batch": batch, "length": length, "slots": slots, "width": width, "read_heads": len(HEADS)},
+        "median_ms": median,
+        "first_call_s": first,
+        "over_lstm_of_the_outputs_width_xla": round(best / lstm["output"], 2),
+        "over_lstm_of_the_controllers_width_xla": round(best / lstm["controller"], 2),
+        "ntm_cell_over_scan_ntm": round(median["NTMCell"] / best, 2),
+        "plain_loop_over_scan_ntm": round(median["plain loop"] / best, 2),
+    }
+
+
+def relative_errors(found, expected) -> list[float]:
+    """Of the output and every gradient, relative to its largest number, the two largest."""
+    pairs = zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True)
+    errors = [float(tf.reduce_max(tf.abs(a - b)) / tf.reduce_max(tf.abs(b))) for a, b in pairs]
+    return sorted(errors, reverse=True)[:2]
+
+
+def multiplications_per_second() -> float:
+    a = tf.random.stateless_normal([1024, 1024], seed=[0, 0])
+    product = tf.function(lambda: tf.matmul(a, a), jit_compile=False)
+    median, _ = race({"product": product}, rounds=30)
+    return 1024**3 / (median["product"] / 1e3)
+
+
+def chunked() -> dict:
+    batch, length, slots, width = 16, 208, 128, 16
+    x = tf.random.stateless_normal([batch, length, FEATURES], seed=[0, 0])
+    steps = contestants(slots, width, ("forward",), x)
+    plain = "scalar erase, plain loop"
+    expected = steps[plain]()
+    error = {
+        name: relative_errors(steps[name](), expected)
+        for name in ("scalar erase, chunked", "scalar erase, chunked, XLA")
+    }
+    median, first = race(steps, rounds=10)
+    # Forward: sums of logarithms and scores, T·C·N each; reads of the chunk, T·C·D; what is written and what
+    # is read of the memory between chunks, T·N·D each. Backward twice that.
+    products = 3 * batch * length * (2 * CHUNK * slots + CHUNK * width + 2 * slots * width)
+    limit = 1e3 * products / multiplications_per_second()
+    best = min(median["scalar erase, chunked"], median["scalar erase, chunked, XLA"])
+    return {
+        "shape": {"batch": batch, "length": length, "slots": slots, "width": width, "read_heads": 1},
+        "median_ms": median,
+        "first_call_s": first,
+        "plain_loop_over_chunked": round(median[plain] / best, 2),
+        "arithmetic_limit_ms": round(limit, 2),
+        "chunked_over_the_limit": round(best / limit, 2),
+        "largest_two_relative_errors": error,
+    }
+
+
+def single_step() -> dict:
+    slots, width = 128, 20
+    layer = ScanNTM(slots, width)
+    x = tf.random.stateless_normal([1, FEATURES], seed=[0, 0])
+    layer(x[tf.newaxis])
+    state = layer.get_initial_state(1)
+    numbers = sum(int(np.prod(part.shape)) for part in state.values())
+    cell = tf.keras.layers.LSTMCell(numbers // 2)
+    zeros = cell.get_initial_state(batch_size=1, dtype=tf.float32)
+    cell(x, zeros)
+    steps = {}
+    for jit in (False, True):
+        suffix = ", XLA" if jit else ""
+        steps[f"ScanNTM{suffix}"] = tf.function(lambda: layer.step(x, state), jit_compile=jit)
+        steps[f"LSTM of equal state{suffix}"] = tf.function(lambda: cell(x, zeros), jit_compile=jit)
+    median, _ = race(steps, rounds=300)
+    return {
+        "shape": {"batch": 1, "slots": slots, "width": width, "numbers_in_the_state": numbers},
+        "median_ms": median,
+        "over_lstm": round(median["ScanNTM"] / median["LSTM of equal state"], 2),
+    }
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    layers = {
-        "loop": ScanNTM(SLOTS, WIDTH, execution="loop"),
-        "scan": ScanNTM(SLOTS, WIDTH, execution="scan"),
-        "LSTM": tf.keras.layers.LSTM(ScanNTM(SLOTS, WIDTH).output_width, return_sequences=True),
-    }
-    tf.get_logger().setLevel("ERROR")  # six functions of one name are no retracing
-    steps, compile_s, times = {}, {}, {}
-    for name, layer in layers.items():
-        for jit in (False, True):
-            key = f"{name}, XLA" if jit else name
-            steps[key], compile_s[key] = contestant(layer, jit)
-            times[key] = []
-    for _ in range(ROUNDS):
-        for key, step in steps.items():
-            started = time.perf_counter()
-            step()[0].numpy()
-            times[key].append(1e3 * (time.perf_counter() - started))
-    median = {key: statistics.median(values) for key, values in times.items()}
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
+    tf.get_logger().setLevel("ERROR")  # functions of one name are no retracing
     content = {
         **provenance(),
-        "shape": {
-            "batch": BATCH,
-            "length": LENGTH,
-            "features": FEATURES,
-            "slots": SLOTS,
-            "width": WIDTH,
-            "read_heads": len(layers["scan"].read_heads),
-            "lstm_units": layers["LSTM"].units,
-        },
         "rounds": ROUNDS,
-        "median_ms": {key: round(value, 2) for key, value in median.items()},
-        "first_call_s": {key: round(value, 2) for key, value in compile_s.items()},
-        "loop_over_scan_xla": round(median["loop"] / median["scan, XLA"], 2),
-        "loop_xla_over_scan_xla": round(median["loop, XLA"] / median["scan, XLA"], 2),
-        "scan_xla_over_lstm_xla": round(median["scan, XLA"] / median["LSTM, XLA"], 2),
+        "equal_width": equal_width(),
+        "chunked": chunked(),
+        "single_step": single_step(),
     }
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps(content, indent=1))

@@ -1,0 +1,117 @@
+"""Trains a memory layer on the copy task with model.fit and draws where it wrote and read, step by step.
+
+python examples/algorithmic_task.py scan_ntm docs/images/copy_scan_ntm.png
+python examples/algorithmic_task.py ntm_cell docs/images/copy_ntm_cell.png
+"""
+
+import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+
+import argparse
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+
+from tfmem.layers import NTMCell, ScanNTM, TemperatureSchedule
+from tfmem.tasks import Copy, wrong_bits
+
+TASK = Copy()
+LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)
+BATCHES = 600
+
+
+def batches() -> tf.data.Dataset:
+    """Batches of 32 sequences, each of one length; every length is compiled once."""
+
+    def draw():
+        rng = np.random.default_rng(0)
+        while True:
+            yield tuple(TASK.sample(rng, batch_size=32, length=int(rng.choice(LENGTHS))))
+
+    shapes = ([None, None, TASK.features], [None, None, TASK.outputs], [None, None])
+    return tf.data.Dataset.from_generator(
+        draw, output_signature=tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
+    )
+
+
+def memory_layer(name: str) -> tf.keras.layers.Layer:
+    """ScanNTM, or NTMCell in Keras' RNN."""
+    if name == "scan_ntm":
+        return ScanNTM(slots=64, width=20, read_heads=("forward", "forward"))
+    return tf.keras.layers.RNN(NTMCell(slots=64, width=20), return_sequences=True)
+
+
+def train(layer: tf.keras.layers.Layer) -> tf.keras.Model:
+    """Some thousand sequences; ScanNTM's heads are made to move exactly in the second half."""
+    inputs = tf.keras.Input([None, TASK.features])
+    y = tf.nest.flatten(layer(inputs))[0]
+    answer = tf.keras.layers.Dense(TASK.outputs, activation="sigmoid")(y)
+    model = tf.keras.Model(inputs, answer)
+    optimizer = tf.keras.optimizers.Adam(3e-3, global_clipnorm=10.0)
+    model.compile(optimizer, "binary_crossentropy", jit_compile=True)
+    sharpen = TemperatureSchedule(layer, lambda batch: float(np.clip(2 - 2 * batch / BATCHES, 0.25, 1)))
+    callbacks = [sharpen] if isinstance(layer, ScanNTM) else []
+    model.fit(batches(), steps_per_epoch=BATCHES, callbacks=callbacks)
+    return model
+
+
+def weights_over_time(layer: tf.keras.layers.Layer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The write head's weights and each read head's, `[T, N]` and `[H, T, N]`, in the first sequence of x."""
+    written, read = [], []
+    if isinstance(layer, ScanNTM):
+        state = layer.get_initial_state(len(x))
+        for step in tf.unstack(x, axis=1):
+            _, state = layer.step(step, state)
+            written.append(state["write_weights"][0, 0])
+            read.append(state["read_weights"][0])
+    else:
+        states = layer.cell.get_initial_state(batch_size=len(x))
+        for step in tf.unstack(x, axis=1):
+            _, states = layer.cell(step, states)
+            read.append(states[1][0])
+            written.append(states[2][0, 0])
+    return np.stack(written), np.stack(read, axis=1)
+
+
+def draw(batch, answer: np.ndarray, written: np.ndarray, read: np.ndarray, path: Path) -> None:
+    """Inputs, answers and weights, all over time."""
+    rows = [
+        ("shown", batch.inputs[0]),
+        ("answered", answer[0] * batch.mask[0][:, np.newaxis]),
+        ("written", written),
+        *((f"read head {i + 1}", weights) for i, weights in enumerate(read)),
+    ]
+    figure, axes = plt.subplots(len(rows), 1, figsize=(8, 1.6 * len(rows)), sharex=True, layout="constrained")
+    for axis, (label, values) in zip(axes, rows, strict=True):
+        axis.imshow(values.T, aspect="auto", cmap="magma", vmin=0, vmax=1, origin="lower")
+        axis.set_ylabel(label, rotation=0, ha="right", va="center")
+        axis.set_yticks([])
+    axes[-1].set_xlabel("step")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Parses the command line, trains, tests and draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("layer", choices=["scan_ntm", "ntm_cell"])
+    parser.add_argument("picture", type=Path)
+    arguments = parser.parse_args()
+    tf.keras.utils.set_random_seed(0)
+    layer = memory_layer(arguments.layer)
+    model = train(layer)
+    for length in (20, 40):
+        batch = TASK.sample(np.random.default_rng(1), batch_size=100, length=length)
+        print(f"length {length}: {wrong_bits(model.predict(batch.inputs, verbose=0), batch):.2f} wrong bits")
+    batch = TASK.sample(np.random.default_rng(1), batch_size=1, length=20)
+    draw(
+        batch,
+        model.predict(batch.inputs, verbose=0),
+        *weights_over_time(layer, batch.inputs),
+        arguments.picture,
+    )
+
+
+if __name__ == "__main__":
+    main()
