@@ -232,7 +232,9 @@ class WriteHead(_Head):
         if self.addressing == "lru":
             if read_weights is None:
                 raise ValueError("WriteHead with addressing='lru' needs read_weights")
-            memory, state = self._write_least_used(memory, *state, tf.cast(read_weights, self._wide), add)
+            weights, usage = state
+            read_weights = tf.cast(read_weights, self._wide)
+            memory, state = self._write_least_used(memory, weights, usage, read_weights, add)
         else:
             state = [self._address(h, memory, state[0])]
             memory = ops.write(memory, state[0], tf.sigmoid(self._by_head(self._erase, h)), add)

@@ -62,9 +62,9 @@ def linear_recurrence(
     Raises:
       ValueError: on a reset_mask without a reset_value.
     """
-    if reset_mask is not None and reset_value is None:
-        raise ValueError("a reset_mask needs the reset_value that it puts in place")
     if reset_mask is not None:
+        if reset_value is None:
+            raise ValueError("a reset_mask needs the reset_value that it puts in place")
         extra_axes = decay.shape.rank - 2
         reset = tf.reshape(reset_mask, tf.concat([tf.shape(reset_mask), [1] * extra_axes], axis=0))
         if reset_value.shape.rank == decay.shape.rank - 1:
