@@ -98,7 +98,7 @@ MODELS = {
     ),
     "lstm": lambda: tf.keras.layers.LSTM(LSTM_UNITS, return_sequences=True),
 }
-LEARNING_RATES = {"scan_ntm": 3e-3, "ntm_cell": 3e-3, "ntm_cell_lstm": 3e-3, "lstm": 3e-3}
+LEARNING_RATES = {"scan_ntm": 3e-3, "ntm_cell": 2e-3, "ntm_cell_lstm": 2e-3, "lstm": 3e-3}
 
 
 def make_model(name: str, task) -> tuple[tf.keras.Model, tf.keras.layers.Layer]:

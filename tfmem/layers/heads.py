@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
 from tfmem import ops
@@ -13,6 +14,9 @@ WRITE_ADDRESSINGS = (*READ_ADDRESSINGS, "lru")
 
 # Controls of a head are clipped to this before they are squashed: they saturate long before.
 LARGEST_CONTROL = 20.0
+# Where an `ntm` write head is at first, and what its controls say: sharply on one slot (a logit of 8), going
+# forward (a shift logit of 4), sharpened (γ = 3.1), and not by content (a gate of .02).
+WRITE_START, WRITE_SHIFT, WRITE_EXPONENT, WRITE_GATE = 8.0, 4.0, 2.0, -4.0
 # The share of its usage that a slot keeps from step to step [Santoro et al., 2016, use .95 to .99].
 USAGE_DECAY = 0.99
 
@@ -56,18 +60,26 @@ class _Head(keras.layers.Layer):
             "attention": self.slots,
         }
         if self.addressing in controls:
-            self._controls = self._dense("controls", controls[self.addressing])
+            self._controls = self._dense("controls", controls[self.addressing], self._first_controls())
         if self.addressing == "ntm":
             self._start = self.add_weight(
-                name="start",
-                shape=[self.heads, self.slots],
-                initializer=keras.initializers.RandomNormal(stddev=1.0),
+                name="start", shape=[self.heads, self.slots], initializer=self._first_position()
             )
         super().build(input_shape)
 
-    def _dense(self, name: str, size: int) -> keras.layers.Dense:
+    def _first_controls(self) -> keras.initializers.Initializer:
+        """Of the controls' biases."""
+        return keras.initializers.Zeros()
+
+    def _first_position(self) -> keras.initializers.Initializer:
+        """Of the logits of the weights before the first step."""
+        return keras.initializers.RandomNormal(stddev=1.0)
+
+    def _dense(self, name: str, size: int, bias_initializer="zeros") -> keras.layers.Dense:
         """A projection to `size` numbers for each head."""
-        layer = keras.layers.Dense(self.heads * size, name=name, dtype=self._dtype_policy)
+        layer = keras.layers.Dense(
+            self.heads * size, name=name, bias_initializer=bias_initializer, dtype=self._dtype_policy
+        )
         with tf.name_scope(name):
             layer.build([None, self._features])
         return layer
@@ -188,6 +200,9 @@ class WriteHead(_Head):
       fewer read heads than write heads, they are taken in turn; the paper has as many of both, and leaves
       open which head takes which of several least used slots.
 
+    By `ntm`, a write head begins sharply on one slot and moves forward, which is where learning to write to
+    separate slots succeeds or fails (docs/learning.md); what it does from there is learned.
+
     Example:
       >>> write = WriteHead(slots=16, width=8)
       >>> memory, state = write(tf.zeros([2, 4]), tf.zeros([2, 16, 8]))
@@ -215,6 +230,19 @@ class WriteHead(_Head):
     """
 
     _addressings = WRITE_ADDRESSINGS
+
+    def _first_controls(self):
+        if self.addressing != "ntm":
+            return super()._first_controls()
+        shifts = np.zeros(2 * self.shift_range + 1)
+        shifts[self.shift_range + 1 :][:1] = WRITE_SHIFT
+        bias = np.concatenate([np.zeros(self.width + 1), [WRITE_GATE], shifts, [WRITE_EXPONENT]])
+        return keras.initializers.Constant(np.tile(bias, self.heads))
+
+    def _first_position(self):
+        # A ring has no first slot, so heads may start anywhere: evenly spaced.
+        spaced = np.arange(self.heads) * self.slots // self.heads
+        return keras.initializers.Constant(WRITE_START * np.eye(self.slots)[spaced])
 
     def build(self, input_shape):
         super().build(input_shape)
