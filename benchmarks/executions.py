@@ -136,12 +136,12 @@ def chunked() -> dict:
     x = tf.random.stateless_normal([batch, length, FEATURES], seed=[0, 0])
     steps = contestants(slots, width, ("forward",), x)
     plain = "scalar erase, plain loop"
+    median, first = race(steps, rounds=10)
     expected = steps[plain]()
     error = {
         name: relative_errors(steps[name](), expected)
         for name in ("scalar erase, chunked", "scalar erase, chunked, XLA")
     }
-    median, first = race(steps, rounds=10)
     # Forward: sums of logarithms and scores, T·C·N each; reads of the chunk, T·C·D; what is written and what
     # is read of the memory between chunks, T·N·D each. Backward twice that.
     products = 3 * batch * length * (2 * CHUNK * slots + CHUNK * width + 2 * slots * width)

@@ -7,11 +7,12 @@ PyTorch does not belong in the environment of tfmem; the peers run in one of the
     PYTHONPATH=. .venv-peers/bin/python benchmarks/peers.py pytorch_ntm --batch 1
     PYTHONPATH=. .venv-peers/bin/python benchmarks/peers.py dnc
 
-The task, its lengths, the sizes and the criterion are those of copy_task.py. `pytorch_ntm` is written here
-from the design of github.com/loudinthecloud/pytorch-ntm: an LSTM controller, one read and one write head,
-its initial values, RMSprop at 1e-4 and batches of 1, one step of Python for each step of the sequence. It
-shifts the weights of the whole batch at once, where the original loops over the sequences of a batch. `dnc`
-has the same sizes; its controller does not see what was read before (version 1.1.0 feeds it zeros instead).
+The task, its lengths, the sizes and the criterion are those of algorithmic_tasks.py. `pytorch_ntm` is written
+here from the design of github.com/loudinthecloud/pytorch-ntm: an LSTM controller, one read and one write
+head, its initial values, RMSprop at 1e-4 and batches of 1, one step of Python for each step of the sequence.
+It shifts the weights of the whole batch at once, where the original loops over the sequences of a batch.
+`dnc` has the same sizes; its controller does not see what was read before (version 1.1.0 feeds it zeros
+instead).
 
 Measured are the sequences trained on in a second, and those needed until the mean over the latest 100
 batches (1000 at batches of 1) is below 0.01 wrong bits a sequence, or until `--seconds` are over.
@@ -37,7 +38,7 @@ from tfmem.tasks import Batch, Copy
 
 RESULTS = Path(__file__).parent / "results"
 TASK = Copy()
-LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)  # these two lines as in copy_task.py, which imports TensorFlow
+LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)  # these two lines as in algorithmic_tasks.py, which imports TensorFlow
 BATCH, SLOTS, WIDTH, UNITS = 32, 128, 20, 100
 SHIFTS = (-1, 0, 1)
 REPEATS = 10

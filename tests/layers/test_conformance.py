@@ -131,7 +131,13 @@ def test_model_saves_and_loads(entry, x, tmp_path, ending):
 def test_precisions(entry, x, name):
     policy = tf.keras.mixed_precision.Policy(name)
     layer = entry.make(dtype=policy)
-    outputs = entry.call(layer, tf.cast(x, policy.compute_dtype))
+    with tf.GradientTape() as tape:
+        outputs = entry.call(layer, tf.cast(x, policy.compute_dtype))
+        loss = tf.reduce_sum(tf.cast(first(outputs), tf.float32))
+    gradients = tape.gradient(
+        loss, layer.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    assert all(np.isfinite(g).all() for g in flat(gradients))
     assert all(o.dtype == policy.compute_dtype for o in tf.nest.flatten(outputs))
     assert all(v.dtype == policy.variable_dtype for v in layer.variables)
     assert all(np.isfinite(o).all() for o in flat(outputs))

@@ -156,6 +156,8 @@ def test_k_different_inputs_are_drawn_without_replacement(estimator):
     assert selection.shape == (6000, 2, 3)
     first, second = selection.argmax(-1).T
     p = probabilities(layer, h)[0]
+    np.testing.assert_allclose(selection.sum(-1), 1, atol=1e-4)
+    np.testing.assert_allclose(np.bincount(first, minlength=3) / 6000, p, atol=0.03)
     for i in range(3):
         for j in range(3):
             expected = 0 if i == j else p[i] * p[j] / (1 - p[i])
@@ -177,6 +179,8 @@ def test_k_selections_outside_of_training_are_the_k_most_probable_in_order():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_fewer_inputs_than_selections_leave_the_last_ones_empty(estimator, training):
     layer = HardAttention(4, estimator=estimator, selections=3)
+    _, short = layer(tf.random.normal([1, 2, 3]), training=training)
+    np.testing.assert_allclose(short.numpy().sum(-1), [[1, 1, 0]], atol=1e-5)
     mask = tf.constant([[True, False, True, False]])
     context, selection = layer(tf.random.normal([1, 4, 3]), mask=mask, training=training)
     np.testing.assert_allclose(selection.numpy().sum(-1), [[1, 1, 0]], atol=1e-5)

@@ -136,6 +136,22 @@ def test_zero_memory_and_extreme_controls_stay_finite(kind):
             assert np.isfinite(gradient).all()
 
 
+def test_shift_range_matters_to_ntm_alone():
+    ReadHead(2, 3, addressing="direct")
+    with pytest.raises(ValueError, match="pass a smaller one"):
+        ReadHead(2, 3)
+
+
+def test_attention_weights_are_never_zero_in_16_bits():
+    """Weights of zero say that no step has been taken; here they would lose the memory."""
+    policy = tf.keras.mixed_precision.Policy("mixed_float16")
+    head = ReadHead(6, 3, addressing="attention", dtype=policy)
+    head.build(tf.TensorShape([None, 4]))
+    next(v for v in head.variables if "bias" in v.name).assign([-30.0] * 6)
+    _, weights = head(tf.zeros([1, 4], tf.float16), tf.zeros([1, 6, 3], tf.float16))
+    assert weights.numpy().min() > 0
+
+
 def test_an_external_memory_starts_constant_or_learned():
     constant = ExternalMemory(4, 2)
     constant.build([None, 3])
@@ -151,6 +167,7 @@ def test_an_external_memory_starts_constant_or_learned():
     ("kind", "arguments", "message"),
     [
         (ReadHead, {"slots": 1}, "slots must be at least 2, not 1"),
+        (ReadHead, {"width": 0}, "width must be at least 1, not 0"),
         (ReadHead, {"heads": 7}, "heads must be 1 to slots = 6, not 7"),
         (ReadHead, {"addressing": "lru"}, "must be one of ntm, content, direct, attention; not 'lru'"),
         (WriteHead, {"addressing": "dense"}, "must be one of ntm, content, direct, attention, lru"),

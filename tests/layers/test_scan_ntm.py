@@ -183,6 +183,24 @@ def test_masked_steps_leave_the_state_as_it_is(execution, variant):
         np.testing.assert_allclose(state[name], expected_state[name], atol=1e-5)
 
 
+def test_a_reset_takes_effect_at_a_masked_step(inputs):
+    x, _ = inputs
+    reset = tf.tile(tf.range(LENGTH)[tf.newaxis] == 5, [BATCH, 1])
+    mask = tf.tile((tf.range(LENGTH) < 4)[tf.newaxis] | (tf.range(LENGTH) > 8), [BATCH, 1])
+    for execution in ("loop", "scan", "chunked"):
+        made = layer(execution, erase="scalar")
+        y, state = made(x, reset_mask=reset, mask=mask)
+        expected, expected_state = made(x[:, 9:])
+        np.testing.assert_allclose(y[:, 9:], expected, atol=1e-5)
+        for name in state:
+            np.testing.assert_allclose(state[name], expected_state[name], atol=1e-5)
+
+
+def test_sequences_without_a_step_are_refused():
+    with pytest.raises(ValueError, match="at least one step"):
+        layer()(tf.zeros([1, 0, FEATURES]))
+
+
 def test_a_low_temperature_makes_heads_move_exactly():
     made = ScanNTM(slots=50, width=2, read_heads=("stay",))
     x = tf.random.normal([1, 40, FEATURES])
@@ -220,6 +238,10 @@ def test_content_reads_find_what_was_written():
         ({"execution": "fast"}, "execution must be one of auto, loop, scan, chunked"),
         ({"execution": "chunked"}, "needs erase='scalar' and read heads without 'content'"),
         ({"execution": "chunked", "erase": "scalar", "read_heads": ("content",)}, "needs erase='scalar'"),
+        ({"width": 0}, "width and controller_units must be at least 1, not 0 and 64"),
+        ({"read_heads": "forward"}, "read_heads must name a favourite mode for each head"),
+        ({"write_heads": ()}, "write_heads must name a favourite mode for each head"),
+        ({"read_heads": ("contnt",)}, "write, content, jump, any; not 'contnt'"),
         ({"erase": "none"}, "erase must be 'vector' or 'scalar'"),
         ({"read_heads": ("sideways",)}, "favourite mode must be one of stay, forward"),
         ({"write_heads": ("write",)}, "favourite mode must be one of"),

@@ -84,7 +84,7 @@ def attention_cross_entropy(weights: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
 
 
 class TemperatureSchedule(keras.callbacks.Callback):
-    """Sets the temperature of a `HardAttention` before every training batch.
+    """Sets the temperature of a `HardAttention` or a `ScanNTM` before every training batch.
 
     Example:
       >>> anneal = TemperatureSchedule(layer, lambda batch: max(0.5, 0.999**batch))

@@ -118,7 +118,9 @@ class HardAttention(keras.layers.Layer):
         selection = keras.backend.in_train_phase(
             lambda: self._draw(logits), lambda: _largest(logits, self.selections), training=training
         )
-        if mask is not None:  # what is not there is not selected
+        if mask is None and self.selections > 1:
+            mask = tf.ones(tf.shape(h)[:2], tf.bool)
+        if mask is not None:  # what is not there, or no longer, is not selected
             left = tf.range(self.selections) < tf.reduce_sum(tf.cast(mask, tf.int32), -1, keepdims=True)
             possible = left[..., tf.newaxis] & mask[:, tf.newaxis]
             selection = tf.where(possible, selection, tf.zeros_like(selection))

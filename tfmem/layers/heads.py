@@ -14,6 +14,7 @@ WRITE_ADDRESSINGS = (*READ_ADDRESSINGS, "lru")
 
 # Controls of a head are clipped to this before they are squashed: they saturate long before.
 LARGEST_CONTROL = 20.0
+LEAST_LOGIT = -15.0
 # Where an `ntm` write head is at first, and what its controls say: sharply on one slot (a logit of 8), going
 # forward (a shift logit of 4), sharpened (γ = 3.1), and not by content (a gate of .02).
 WRITE_START, WRITE_SHIFT, WRITE_EXPONENT, WRITE_GATE = 8.0, 4.0, 2.0, -4.0
@@ -38,12 +39,16 @@ class _Head(keras.layers.Layer):
         super().__init__(**kwargs)
         if slots < 2:
             raise ValueError(f"slots must be at least 2, not {slots}")
+        if width < 1:
+            raise ValueError(f"width must be at least 1, not {width}")
         if not 1 <= heads <= slots:
             raise ValueError(f"heads must be 1 to slots = {slots}, not {heads}")
         if addressing not in self._addressings:
             raise ValueError(f"addressing must be one of {', '.join(self._addressings)}; not {addressing!r}")
-        if not 0 <= 2 * shift_range < slots:
-            raise ValueError(f"2 · shift_range + 1 must be 1 to slots = {slots}, not R = {shift_range}")
+        if addressing == "ntm" and not 0 <= 2 * shift_range < slots:
+            raise ValueError(
+                f"2 · shift_range + 1 must be 1 to slots = {slots}, not R = {shift_range}: pass a smaller one"
+            )
         self.slots = slots
         self.width = width
         self.heads = heads
@@ -110,7 +115,8 @@ class _Head(keras.layers.Layer):
         if self.addressing == "direct":
             return tf.nn.softmax(controls)
         if self.addressing == "attention":
-            return tf.sigmoid(controls)
+            # Never 0, not even in 16 bits: weights of 0 say that no step has been taken (`begun`).
+            return tf.sigmoid(tf.maximum(controls, LEAST_LOGIT))
         sizes = [self.width, 1, controls.shape[-1] - self.width - 1]
         key, strength, rest = tf.split(controls, sizes, axis=-1)
         content = ops.content_weights(memory, tf.tanh(key), tf.nn.softplus(strength)[..., 0])

@@ -80,6 +80,8 @@ class NTMCell(keras.layers.Layer):
         super().__init__(**kwargs)
         if controller not in CONTROLLERS:
             raise ValueError(f"controller must be one of {', '.join(CONTROLLERS)}; not {controller!r}")
+        if controller_units < 1:
+            raise ValueError(f"controller_units must be at least 1, not {controller_units}")
         self.slots = slots
         self.width = width
         self.controller_units = controller_units

@@ -24,10 +24,10 @@ JUMP_LOGIT = -2.0
 START_SCALE = 10.0
 # Bias of a content look-up's key strength, before softplus.
 FIRST_STRENGTH = 5.0
-# From this many numbers in the memory on, `chunked` is faster than `loop` on CPUs; see `auto`.
-CHUNKED_FROM = 1024
-# A scalar erase strength stays below 1, where `chunked_read` is exact.
-LARGEST_SCALAR_ERASE = 0.999
+# From this many numbers in the memory on, `chunked` is known to be faster than `loop` on CPUs; see `auto`.
+CHUNKED_FROM = 512
+# All write heads together leave this share of a slot at least, where `chunked_read` is exact.
+LEAST_KEPT = 1e-3
 
 
 class _Controls(NamedTuple):
@@ -70,9 +70,9 @@ class ScanNTM(keras.layers.Layer):
     - `chunked` computes reads as attention over past writes and never the memory at every step
       (`tfmem.ops.chunked_read`); it needs one erase strength for a slot and no content reads.
 
-    `auto` chooses by what was measured (benchmarks/results/executions.json): `scan` where TensorFlow sees
-    a GPU, and on CPUs `chunked` where it can be had and a memory of N·D numbers is large, else `loop`.
-    `step` takes a single step, for acting and serving.
+    `auto` takes `scan` where TensorFlow sees a GPU and the length is known when tracing, and else, by what
+    was measured (benchmarks/results/executions.json), `chunked` where it can be had and N·D is at least 512,
+    which is the smallest memory measured, else `loop`. `step` takes a single step, for acting and serving.
 
     Modes are `softmax(logits / τ)`. The temperature τ is a variable that is not trained, 1 at first: lowering
     it late in training, by `layer.temperature.assign` or a `TemperatureSchedule`, makes heads that have
@@ -91,15 +91,16 @@ class ScanNTM(keras.layers.Layer):
         heads have the content mode when it is the favourite of one of them.
       write_heads: the same for each write head, without `"write"`.
       controller_units: width of `h_t`.
-      erase: `"vector"`, an erase strength for each number in a slot, or `"scalar"`, one for the slot, below
-        .999.
+      erase: `"vector"`, an erase strength for each number in a slot, or `"scalar"`, one for the slot, such
+        that all heads together leave at least .001 of it.
       execution: `"auto"`, `"loop"`, `"scan"` or `"chunked"`.
 
     Call arguments:
-      x: `[B, T, F]`.
+      x: `[B, T, F]`, T at least 1.
       initial_state: what `get_initial_state` gives, the default, or an earlier call's final state.
       reset_mask: `[B, T]` bool; where it holds, the state before that step is replaced by the initial one.
-      mask: `[B, T]` bool, a Keras mask; where it does not hold, the step leaves the state as it is.
+      mask: `[B, T]` bool, a Keras mask; where it does not hold, the step leaves the state as it is,
+        but for a reset.
 
     Returns:
       `(y [B, T, controller_units + R·D], final_state)`. The state is a dict of `memory [B, N, D]`,
@@ -124,6 +125,13 @@ class ScanNTM(keras.layers.Layer):
         super().__init__(**kwargs)
         if slots < 2:
             raise ValueError(f"slots must be at least 2, not {slots}")
+        if width < 1 or controller_units < 1:
+            raise ValueError(
+                f"width and controller_units must be at least 1, not {width} and {controller_units}"
+            )
+        for name, heads in (("read_heads", read_heads), ("write_heads", write_heads)):
+            if isinstance(heads, str) or not heads:
+                raise ValueError(f"{name} must name a favourite mode for each head; not {heads!r}")
         if erase not in ("vector", "scalar"):
             raise ValueError(f"erase must be 'vector' or 'scalar', not {erase!r}")
         if execution not in EXECUTIONS:
@@ -144,8 +152,10 @@ class ScanNTM(keras.layers.Layer):
         # The first write head gives its mode its name.
         places = ["write", *([None] * (len(self.write_heads) - 1))]
         read_modes = [*MOVES, *places, *(["content"] if self._reads_content else []), "jump"]
-        self._write_mode_bias = np.stack([_mode_bias(mode, write_modes) for mode in self.write_heads])
-        self._read_mode_bias = np.stack([_mode_bias(mode, read_modes) for mode in self.read_heads])
+        self._write_mode_bias = _mode_biases(self.write_heads, write_modes, [*MOVES, "jump", "any"])
+        self._read_mode_bias = _mode_biases(
+            self.read_heads, read_modes, [*MOVES, "write", "content", "jump", "any"]
+        )
 
     @property
     def output_width(self) -> int:
@@ -216,19 +226,23 @@ class ScanNTM(keras.layers.Layer):
 
     def call(self, x, initial_state=None, reset_mask=None, mask=None, training=None):
         del training
+        if x.shape[1] == 0:
+            raise ValueError("ScanNTM needs sequences of at least one step")
         if initial_state is None:
             initial_state = self.get_initial_state(tf.shape(x)[0])
-        run = {"loop": self._loop, "scan": self._scan, "chunked": self._chunked}[self._chosen_execution()]
+        execution = self._chosen_execution(known_length=x.shape[1] is not None)
+        run = {"loop": self._loop, "scan": self._scan, "chunked": self._chunked}[execution]
         controls = self._controls(x)
         return run(controls if mask is None else _hold(controls, mask), initial_state, reset_mask)
 
     def compute_mask(self, inputs, mask=None):
         return None if mask is None else (mask, dict.fromkeys(self.state_shapes))
 
-    def _chosen_execution(self) -> Execution:
+    def _chosen_execution(self, *, known_length: bool) -> Execution:
         if self.execution != "auto":
             return self.execution
-        if tf.config.list_logical_devices("GPU"):
+        # A scan over a length that is not known when tracing becomes tens of thousands of operations.
+        if known_length and tf.config.list_logical_devices("GPU"):
             return "scan"
         return "chunked" if self._chunks and self.slots * self.width >= CHUNKED_FROM else "loop"
 
@@ -281,7 +295,7 @@ class ScanNTM(keras.layers.Layer):
             write_jump=tf.nn.softmax(by_head(self._write_jump, writers)),
             read_modes=tf.nn.softmax(by_head(self._read_modes, readers) / temperature),
             read_jump=tf.nn.softmax(by_head(self._read_jump, readers)),
-            erase=erase if self.erase == "vector" else LARGEST_SCALAR_ERASE * erase,
+            erase=erase if self.erase == "vector" else (1.0 - LEAST_KEPT ** (1.0 / writers)) * erase,
             add=by_head(self._add, writers),
             **content,
         )
@@ -415,13 +429,17 @@ def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:
     return {name: tf.where(reset, initial[name], part) for name, part in state.items()}
 
 
-def _mode_bias(favourite: str, modes: Sequence[str | None]) -> np.ndarray:
-    """Initial logits of one head's modes, in their order."""
-    names = [*filter(None, modes), "any"]
-    if favourite not in names:
-        raise ValueError(f"a head's favourite mode must be one of {', '.join(names)}; not {favourite!r}")
-    bias = np.zeros(len(modes), np.float32)
-    bias[-1] = JUMP_LOGIT
-    if favourite != "any":
-        bias[modes.index(favourite)] = FAVOURITE_LOGIT
-    return bias
+def _mode_biases(
+    favourites: Sequence[str], modes: Sequence[str | None], allowed: Sequence[str]
+) -> np.ndarray:
+    """Initial logits of the heads' modes, `[H, modes]`."""
+    biases = np.zeros([len(favourites), len(modes)], np.float32)
+    biases[:, -1] = JUMP_LOGIT
+    for bias, favourite in zip(biases, favourites, strict=True):
+        if favourite not in allowed:
+            raise ValueError(
+                f"a head's favourite mode must be one of {', '.join(allowed)}; not {favourite!r}"
+            )
+        if favourite != "any":
+            bias[modes.index(favourite)] = FAVOURITE_LOGIT
+    return biases

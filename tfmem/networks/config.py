@@ -8,7 +8,7 @@ from tfmem.errors import require
 
 @dataclass(frozen=True)
 class ScanNTMConfig:
-    """A `tfmem.layers.ScanNTM` core; the fields are the layer's arguments."""
+    """A `tfmem.layers.ScanNTM` core; the fields are the layer's arguments, with vector erase."""
 
     kind: Literal["scan_ntm"] = "scan_ntm"
     slots: int = 32
@@ -23,7 +23,7 @@ class ScanNTMConfig:
         require(self.controller_units >= 1, "core.controller_units", self.controller_units, "at least 1")
         moves = ("stay", "forward", "back", "jump", "any")
         for name, heads, modes in (
-            ("core.read_heads", self.read_heads, (*moves, "write")),
+            ("core.read_heads", self.read_heads, (*moves, "write", "content")),
             ("core.write_heads", self.write_heads, moves),
         ):
             valid = len(heads) >= 1 and all(head in modes for head in heads)

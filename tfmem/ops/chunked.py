@@ -47,7 +47,7 @@ def chunked_read(
 
     A decay is held at no less than 5e-5, so that the factors stay finite: what a write erases more thoroughly
     leaves a trace of that size. Gradients of decays near that are inexact too: of the order 1e-7 / a_t
-    relative to the largest. Erase strengths up to .999 keep one head clear of it.
+    relative to the largest. Where all heads together keep at least .001 of a slot, both are negligible.
 
     Args:
       read_weights: `[B, T, R, N]`.
@@ -60,7 +60,12 @@ def chunked_read(
 
     Returns:
       `(reads [B, T, R, D], memory after the last step [B, N, D])`; reads see the step's own write.
+
+    Raises:
+      ValueError: on a reset_mask without a reset_value.
     """
+    if reset_mask is not None and reset_value is None:
+        raise ValueError("a reset_mask needs the reset_value that it puts in place")
     dtype = add.dtype
     if dtype.size < 4:  # the factors span more than 16 bits hold
         cast = [tf.cast(z, tf.float32) for z in (read_weights, write_weights, erase, add, initial)]

@@ -24,7 +24,7 @@ def unroll(
     Args:
       step: a pure function of its arguments: it must read no variables, and gradients reach nothing that it
         captures. Its outputs have the shape and dtype of one step, its state those of `state`.
-      inputs: x, tensors `[B, T, ...]`.
+      inputs: x, tensors `[B, T, ...]`, T at least 1.
       state: `s_{-1}`, tensors `[B, ...]`.
       constants: what every step sees, tensors of any shape.
 
@@ -55,6 +55,7 @@ def unroll(
 
         def forward(t, s, ys, states):
             y, new, _ = flat_step([x.read(t) for x in xs], s, c)
+            new = [tf.ensure_shape(z, old.shape) for z, old in zip(new, s, strict=True)]
             ys = [array.write(t, z) for array, z in zip(ys, y, strict=True)]
             states = [array.write(t, z) for array, z in zip(states, s, strict=True)]
             return t + 1, new, ys, states
@@ -74,7 +75,7 @@ def unroll(
                 x, s = ([z.read(t) for z in part] for part in (xs, before))
                 wanted = [*s, *_chosen(x, sought_x), *_chosen(c, sought_c)]
                 with tf.GradientTape() as tape:
-                    tape.watch(wanted)
+                    tape.watch([z for z in wanted if z.dtype.is_floating])
                     y, new, _ = flat_step(x, s, c)
                 found = tape.gradient(
                     [*y, *new],
