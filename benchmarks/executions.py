@@ -113,6 +113,9 @@ def equal_width() -> dict:
         "over_lstm_of_the_outputs_width_xla": round(best / lstm["output"], 2),
         "over_lstm_of_the_controllers_width_xla": round(best / lstm["controller"], 2),
         "ntm_cell_over_scan_ntm": round(median["NTMCell"] / best, 2),
+        "ntm_cell_over_scan_ntm_with_scalar_erase": round(
+            median["NTMCell"] / median["scalar erase, chunked, XLA"], 2
+        ),
         "plain_loop_over_scan_ntm": round(median["plain loop"] / best, 2),
     }
 
