@@ -19,6 +19,7 @@ from tfmem.tasks import Copy, wrong_bits
 TASK = Copy()
 LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)
 BATCHES = 600
+LEARNING_RATE = {"scan_ntm": 3e-3, "ntm_cell": 2e-3}
 
 
 def batches() -> tf.data.Dataset:
@@ -42,13 +43,13 @@ def memory_layer(name: str) -> tf.keras.layers.Layer:
     return tf.keras.layers.RNN(NTMCell(slots=64, width=20), return_sequences=True)
 
 
-def train(layer: tf.keras.layers.Layer) -> tf.keras.Model:
+def train(layer: tf.keras.layers.Layer, learning_rate: float) -> tf.keras.Model:
     """Some thousand sequences; ScanNTM's heads are made to move exactly in the second half."""
     inputs = tf.keras.Input([None, TASK.features])
     y = tf.nest.flatten(layer(inputs))[0]
     answer = tf.keras.layers.Dense(TASK.outputs, activation="sigmoid")(y)
     model = tf.keras.Model(inputs, answer)
-    optimizer = tf.keras.optimizers.Adam(3e-3, global_clipnorm=10.0)
+    optimizer = tf.keras.optimizers.Adam(learning_rate, global_clipnorm=10.0)
     model.compile(optimizer, "binary_crossentropy", jit_compile=True)
     sharpen = TemperatureSchedule(layer, lambda batch: float(np.clip(2 - 2 * batch / BATCHES, 0.25, 1)))
     callbacks = [sharpen] if isinstance(layer, ScanNTM) else []
@@ -100,7 +101,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tf.keras.utils.set_random_seed(0)
     layer = memory_layer(arguments.layer)
-    model = train(layer)
+    model = train(layer, LEARNING_RATE[arguments.layer])
     for length in (20, 40):
         batch = TASK.sample(np.random.default_rng(1), batch_size=100, length=length)
         print(f"length {length}: {wrong_bits(model.predict(batch.inputs, verbose=0), batch):.2f} wrong bits")
