@@ -1,4 +1,4 @@
-"""ScanNTM: a Neural Turing Machine whose whole sequence is computed by parallel scans."""
+"""ScanNTM: a Neural Turing Machine whose controls do not wait for what was read."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -49,7 +49,7 @@ State = dict[str, tf.Tensor]
 
 @keras.saving.register_keras_serializable("tfmem")
 class ScanNTM(keras.layers.Layer):
-    """A Neural Turing Machine whose tape moves depend on the input alone, so that time runs in parallel.
+    """A Neural Turing Machine whose tape moves depend on the input alone, so that time can run in parallel.
 
     A feed-forward controller `h_t = tanh(W x_t + b)` drives write heads and read heads over a ring of N
     slots of D numbers. Each head chooses among modes (`tfmem.ops.advance`): stay, one slot forward, one
@@ -107,8 +107,8 @@ class ScanNTM(keras.layers.Layer):
       `read_weights [B, R, N]` and `write_weights [B, W, N]`.
 
     Raises:
-      ValueError: on an unknown execution, erase or favourite mode, on fewer than 2 slots, or where `chunked`
-        is asked for and cannot be had.
+      ValueError: on an unknown execution, erase or favourite mode, on sizes or heads that do not fit, on
+        sequences without a step, or where `chunked` is asked for and cannot be had.
     """
 
     def __init__(
