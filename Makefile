@@ -12,10 +12,8 @@ LINT = .venv-lint
 run: $(VENV)/.installed
 	$(BIN)/python examples/repeat_previous.py
 
-# In two processes: hundreds of compiled functions in one end in a crash of TensorFlow's.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/layers
-	$(BIN)/python -m pytest --ignore tests/layers
+	$(BIN)/python -m pytest
 
 lint: $(LINT)/.installed $(VENV)/.installed
 	$(LINT)/bin/ruff check .

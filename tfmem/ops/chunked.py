@@ -117,7 +117,9 @@ def chunked_read(
     before, final = unroll(carry, (decays.from_start[:, :, -1], written), initial)
     reads += tf.matmul(rows(r * decays.from_start[..., tf.newaxis, :]), before)
     if decays.from_reset is not None:
-        reads += tf.matmul(rows(r * decays.from_reset[..., tf.newaxis, :]), reset_value)
+        # Not tf.matmul: of [B, 1, C, N] and [N, D], as where K is 1, TensorFlow 2.21 with oneDNN reads and
+        # writes outside of its memory (tensorflow/tensorflow#117700).
+        reads += tf.tensordot(rows(r * decays.from_reset[..., tf.newaxis, :]), reset_value, axes=1)
     reads = tf.reshape(reads, [batch, chunks * CHUNK, readers, width])[:, :length]
     return tf.ensure_shape(reads, [*add.shape[:2], readers, width]), final
 
