@@ -4,13 +4,14 @@
     python benchmarks/algorithmic_tasks.py copy ntm_cell
     python benchmarks/algorithmic_tasks.py copy lstm
     python benchmarks/algorithmic_tasks.py repeat_copy ntm_cell_lstm
-    python benchmarks/algorithmic_tasks.py associative_recall ntm_cell_lstm
+    python benchmarks/algorithmic_tasks.py associative_recall scan_ntm_stack
 
-128 slots of 20 numbers, 100 controller units, batches of 32 of one length each. A run has converged when the
-mean over its latest 100 batches is below 0.01 wrong bits a sequence; the sequences counted include those
-batches. Then it trains on 10,000 more of the same sequences, during which ScanNTM's temperature falls from 1
-to .25, and answers longer ones, before and after. Ten seeds share the compiled step and start from weights
-and optimiser state of their own; seconds do not count compiling.
+128 slots of 20 numbers (40 in the stack), 100 controller units; batches of 32 sequences of one length, of
+4 in repeat copy. A run has converged when the mean over its latest 3,200 sequences is below 0.01 wrong bits a
+sequence; the sequences counted include those. Then it trains on 20,000 more of the same sequences, during
+which the learning rate falls to 0 and, in copy, ScanNTM's temperature from 1 to .25, and answers longer ones,
+before and after. Ten seeds share the compiled step and start from weights and optimiser state of their own;
+seconds do not count compiling.
 
 Writes benchmarks/results/<task>_<model>.json after every seed.
 """
@@ -34,12 +35,11 @@ from tfmem.layers import NTMCell, ScanNTM
 from tfmem.tasks import AssociativeRecall, Batch, Copy, RepeatCopy
 
 RESULTS = Path(__file__).parent / "results"
-BATCH, SLOTS, WIDTH, UNITS, LSTM_UNITS = 32, 128, 20, 100, 256
+SLOTS, WIDTH, STACK_WIDTH, UNITS, LSTM_UNITS = 128, 20, 40, 100, 256
 BUDGET = 100_000
-AFTER = 10_000
-WINDOW = 100
+AFTER = 20_000
+WINDOW = 3_200
 SOLVED = 0.01
-LOWEST_TEMPERATURE = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,14 @@ class Setting:
     """A task, its training batches, one of each shape, and the longer ones of the test."""
 
     task: Copy | RepeatCopy | AssociativeRecall
+    batch: int
+    lowest_temperature: float  # of ScanNTM, after it has converged
     train: Callable[[np.random.Generator], Batch]
     shapes: Callable[[np.random.Generator], list[Batch]]
     longer: dict[str, dict]
 
 
+BATCH, REPEAT_BATCH = 32, 4
 COPY, REPEAT, RECALL = Copy(), RepeatCopy(), AssociativeRecall()
 # A fixed choice of lengths, so that each is compiled once.
 COPY_LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)
@@ -61,7 +64,7 @@ REPEAT_STEPS = (16, 28, 44, 68, 113)
 
 def repeat_copy(rng: np.random.Generator, length: int, repeats: int) -> Batch:
     """A batch filled up to the next of `REPEAT_STEPS`."""
-    batch = REPEAT.sample(rng, batch_size=BATCH, length=length, repeats=repeats)
+    batch = REPEAT.sample(rng, batch_size=REPEAT_BATCH, length=length, repeats=repeats)
     steps = batch.mask.shape[1]
     more = next(s for s in REPEAT_STEPS if s >= steps) - steps
     return Batch(*(np.pad(z, [(0, 0), (0, more), (0, 0)][: z.ndim]) for z in batch))
@@ -70,12 +73,16 @@ def repeat_copy(rng: np.random.Generator, length: int, repeats: int) -> Batch:
 SETTINGS = {
     "copy": Setting(
         task=COPY,
+        batch=BATCH,
+        lowest_temperature=0.25,
         train=lambda rng: COPY.sample(rng, batch_size=BATCH, length=int(rng.choice(COPY_LENGTHS))),
         shapes=lambda rng: [COPY.sample(rng, batch_size=BATCH, length=n) for n in COPY_LENGTHS],
         longer={f"length {n}": {"length": n} for n in (40, 80, 120)},
     ),
     "repeat_copy": Setting(
         task=REPEAT,
+        batch=REPEAT_BATCH,
+        lowest_temperature=1.0,
         train=lambda rng: repeat_copy(rng, int(rng.integers(1, 11)), int(rng.integers(1, 11))),
         shapes=lambda rng: [repeat_copy(rng, n, n) for n in (2, 4, 5, 7, 10)],
         longer={
@@ -85,46 +92,72 @@ SETTINGS = {
     ),
     "associative_recall": Setting(
         task=RECALL,
+        batch=BATCH,
+        lowest_temperature=1.0,
         train=lambda rng: RECALL.sample(rng, batch_size=BATCH, items=int(rng.integers(2, 7))),
         shapes=lambda rng: [RECALL.sample(rng, batch_size=BATCH, items=n) for n in range(2, 7)],
         longer={f"{n} items": {"items": n} for n in (6, 12, 20)},
     ),
 }
+
+
+def ntm(**arguments) -> tf.keras.layers.Layer:
+    return tf.keras.layers.RNN(NTMCell(SLOTS, WIDTH, UNITS, **arguments), return_sequences=True)
+
+
 MODELS = {
-    "scan_ntm": lambda: ScanNTM(SLOTS, WIDTH, read_heads=("forward", "forward"), controller_units=UNITS),
-    "ntm_cell": lambda: tf.keras.layers.RNN(NTMCell(SLOTS, WIDTH, UNITS), return_sequences=True),
-    "ntm_cell_lstm": lambda: tf.keras.layers.RNN(
-        NTMCell(SLOTS, WIDTH, UNITS, controller="lstm"), return_sequences=True
-    ),
-    "lstm": lambda: tf.keras.layers.LSTM(LSTM_UNITS, return_sequences=True),
+    "scan_ntm": lambda: [ScanNTM(SLOTS, WIDTH, read_heads=("forward", "forward"), controller_units=UNITS)],
+    # What came before, read by heads that lag behind, is what the second looks up by.
+    "scan_ntm_stack": lambda: [
+        ScanNTM(SLOTS, STACK_WIDTH, read_heads=("forward",) * 6, controller_units=UNITS),
+        ScanNTM(SLOTS, STACK_WIDTH, read_heads=("content", "forward"), controller_units=UNITS),
+    ],
+    "ntm_cell": lambda: [ntm()],
+    # Of two read heads one can look ahead, and see where the sequence ends.
+    "ntm_cell_lstm": lambda: [ntm(controller="lstm", read_heads=2)],
+    "lstm": lambda: [tf.keras.layers.LSTM(LSTM_UNITS, return_sequences=True)],
 }
-LEARNING_RATES = {"scan_ntm": 3e-3, "ntm_cell": 2e-3, "ntm_cell_lstm": 2e-3, "lstm": 3e-3}
+LEARNING_RATES = {
+    "scan_ntm": 3e-3,
+    "scan_ntm_stack": 3e-3,
+    "ntm_cell": 2e-3,
+    "ntm_cell_lstm": 2e-3,
+    "lstm": 3e-3,
+}
 
 
-def make_model(name: str, task) -> tuple[tf.keras.Model, tf.keras.layers.Layer]:
-    inputs = tf.keras.Input([None, task.features])
-    layer = MODELS[name]()
-    y = tf.nest.flatten(layer(inputs))[0]
-    return tf.keras.Model(inputs, tf.keras.layers.Dense(task.outputs)(y)), layer
+def make_model(name: str, task) -> tf.keras.Model:
+    inputs = y = tf.keras.Input([None, task.features])
+    for layer in MODELS[name]():
+        y = tf.nest.flatten(layer(y))[0]
+    return tf.keras.Model(inputs, tf.keras.layers.Dense(task.outputs)(y))
 
 
 class Learner:
     """A model and its compiled step, set back to the start of a seed by `restart`."""
 
-    def __init__(self, name: str, task, learning_rate: float):
-        self._name, self._task = name, task
-        self.model, self.layer = make_model(name, task)
-        self._optimizer = tf.keras.optimizers.Adam(learning_rate, global_clipnorm=10.0)
-        self._optimizer.build(self.model.trainable_variables)
+    def __init__(self, name: str, setting: Setting, learning_rate: float):
+        self._name, self._task, self._learning_rate = name, setting.task, learning_rate
+        self.model = make_model(name, setting.task)
+        self.optimizer = tf.keras.optimizers.Adam(learning_rate, global_clipnorm=10.0)
+        self.optimizer.build(self.model.trainable_variables)
         self.step = tf.function(self._step, jit_compile=True)
         self.answer = tf.function(self.model, jit_compile=True)
 
     def restart(self, seed: int) -> None:
         tf.keras.utils.set_random_seed(seed)
-        self.model.set_weights(make_model(self._name, self._task)[0].get_weights())
-        for variable in self._optimizer.variables:
-            if "learning_rate" not in variable.name:
-                variable.assign(tf.zeros_like(variable))
+        self.model.set_weights(make_model(self._name, self._task).get_weights())
+        for variable in self.optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
+        self.set_learning_rate(1.0)
+
+    def set_learning_rate(self, share: float) -> None:
+        self.optimizer.learning_rate.assign(share * self._learning_rate)
+
+    def set_temperature(self, temperature: float) -> None:
+        for layer in self.model.layers:
+            if isinstance(layer, ScanNTM):
+                layer.temperature.assign(temperature)
 
     def _step(self, batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -133,9 +166,9 @@ class Learner:
             counted = entropy * batch.mask[..., tf.newaxis]
             loss = tf.reduce_sum(counted) / tf.reduce_sum(batch.mask) / self._task.outputs
         gradients = tape.gradient(loss, self.model.trainable_variables)
-        self._optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
+        self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
         wrong = tf.cast((logits > 0) != (batch.targets > 0.5), tf.float32)
-        return tf.reduce_sum(wrong * batch.mask[..., tf.newaxis]) / BATCH
+        return tf.reduce_mean(tf.reduce_sum(wrong * batch.mask[..., tf.newaxis], axis=[1, 2]))
 
     def on(self, batch: Batch) -> float:
         """One update; the wrong bits of a sequence."""
@@ -143,24 +176,25 @@ class Learner:
 
 
 def converge(learner: Learner, setting: Setting, rng: np.random.Generator) -> dict:
-    recent: collections.deque[float] = collections.deque(maxlen=WINDOW)
+    window = WINDOW // setting.batch
+    recent: collections.deque[float] = collections.deque(maxlen=window)
     curve, sequences, started, solved = [], 0, time.perf_counter(), False
     while sequences < BUDGET and not solved:
         recent.append(learner.on(setting.train(rng)))
-        sequences += BATCH
-        if sequences % (50 * BATCH) == 0:
-            curve.append([sequences, round(statistics.mean(list(recent)[-50:]), 4)])
-        solved = len(recent) == WINDOW and statistics.mean(recent) < SOLVED
+        sequences += setting.batch
+        if sequences % (WINDOW // 2) == 0:
+            curve.append([sequences, round(statistics.mean(list(recent)[-window // 2 :]), 4)])
+        solved = len(recent) == window and statistics.mean(recent) < SOLVED
     seconds = round(time.perf_counter() - started, 1)
     return {"converged": solved, "sequences": sequences, "seconds": seconds, "curve": curve}
 
 
-def sharpen(learner: Learner, setting: Setting, rng: np.random.Generator) -> None:
-    """Trains on; where the layer has a temperature, it falls for half of the time."""
-    updates = AFTER // BATCH
+def settle(learner: Learner, setting: Setting, rng: np.random.Generator) -> None:
+    """Trains on while the learning rate falls; the temperature does so for half of the time."""
+    updates = AFTER // setting.batch
     for i in range(updates):
-        if hasattr(learner.layer, "temperature"):
-            learner.layer.temperature.assign(max(LOWEST_TEMPERATURE, 1.0 - 2.0 * i / updates))
+        learner.set_learning_rate(1 - i / updates)
+        learner.set_temperature(max(setting.lowest_temperature, 1 - 2 * i / updates))
         learner.on(setting.train(rng))
 
 
@@ -187,7 +221,7 @@ def run(learner: Learner, setting: Setting, seed: int) -> dict:
     rng = np.random.default_rng(seed)
     result = {"seed": seed, **converge(learner, setting, rng)}
     result["longer_when_converged"] = test(learner, setting, seed)
-    sharpen(learner, setting, rng)
+    settle(learner, setting, rng)
     result["longer"] = test(learner, setting, seed)
     return result
 
@@ -204,7 +238,7 @@ def main() -> None:
     tf.get_logger().setLevel("ERROR")  # a trace for each length is meant
     setting = SETTINGS[arguments.task]
     learning_rate = arguments.learning_rate or LEARNING_RATES[arguments.model]
-    learner = Learner(arguments.model, setting.task, learning_rate)
+    learner = Learner(arguments.model, setting, learning_rate)
     for batch in setting.shapes(np.random.default_rng(0)):  # compile before anything is timed
         learner.on(batch)
     runs = []
@@ -215,7 +249,7 @@ def main() -> None:
         content = {
             "task": arguments.task,
             "model": arguments.model,
-            "batch": BATCH,
+            "batch": setting.batch,
             "learning_rate": learning_rate,
             **provenance(),
             "converged": sum(r["converged"] for r in runs),

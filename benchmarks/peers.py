@@ -5,14 +5,15 @@ PyTorch does not belong in the environment of tfmem; the peers run in one of the
     python -m venv .venv-peers && .venv-peers/bin/pip install torch==2.13.0 numpy dnc==1.1.0
     PYTHONPATH=. .venv-peers/bin/python benchmarks/peers.py pytorch_ntm
     PYTHONPATH=. .venv-peers/bin/python benchmarks/peers.py pytorch_ntm --batch 1
+    PYTHONPATH=. .venv-peers/bin/python benchmarks/peers.py pytorch_ntm_as_published
     PYTHONPATH=. .venv-peers/bin/python benchmarks/peers.py dnc
 
 The task, its lengths, the sizes and the criterion are those of algorithmic_tasks.py. `pytorch_ntm` is written
 here from the design of github.com/loudinthecloud/pytorch-ntm: an LSTM controller, one read and one write
 head, its initial values, RMSprop at 1e-4 and batches of 1, one step of Python for each step of the sequence.
-It shifts the weights of the whole batch at once, where the original loops over the sequences of a batch.
-`dnc` has the same sizes; its controller does not see what was read before (version 1.1.0 feeds it zeros
-instead).
+It shifts the weights of the whole batch at once; `pytorch_ntm_as_published` does so one sequence after the
+other, as the original does. `dnc` has the same sizes; its controller does not see what was read before
+(version 1.1.0 feeds it zeros instead).
 
 Measured are the sequences trained on in a second, and those needed until the mean over the latest 100
 batches (1000 at batches of 1) is below 0.01 wrong bits a sequence, or until `--seconds` are over.
@@ -22,9 +23,11 @@ Writes benchmarks/results/copy_peer_<name>.json, or copy_peer_<name>_batch_<n>.j
 
 import argparse
 import collections
+import functools
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +52,26 @@ RATES = {  # of learning, and where they are from
 CLIP = 10.0
 
 
+def shift_batch(weights: Tensor, probabilities: Tensor) -> Tensor:
+    """Circular convolution of `[B, slots]` with `[B, shifts]`."""
+    rolled = torch.stack([weights.roll(by, dims=-1) for by in SHIFTS], dim=1)
+    return torch.einsum("bsn,bs->bn", rolled, probabilities)
+
+
+def shift_each(weights: Tensor, probabilities: Tensor) -> Tensor:
+    """The same, one sequence after the other."""
+    wrapped = F.pad(weights, (1, 1), mode="circular")
+    # conv1d correlates; turned round, the probabilities are its kernel.
+    pairs = zip(wrapped, probabilities.flip(-1), strict=True)
+    return torch.stack([F.conv1d(w.view(1, 1, -1), p.view(1, 1, -1)).view(-1) for w, p in pairs])
+
+
 class Head(nn.Module):
     """Addressing: by content, then interpolated with the previous weights, shifted and sharpened."""
 
-    def __init__(self) -> None:
+    def __init__(self, shift: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
+        self._shift = shift
         self._parts = [WIDTH, 1, 1, len(SHIFTS), 1]
         self._parameters_of = nn.Linear(UNITS, sum(self._parts))
         nn.init.xavier_uniform_(self._parameters_of.weight, gain=1.4)
@@ -65,19 +83,17 @@ class Head(nn.Module):
         similarity = F.cosine_similarity(memory, key.unsqueeze(1), dim=-1)
         by_content = torch.softmax(F.softplus(strength) * similarity, dim=-1)
         gated = torch.lerp(previous, by_content, torch.sigmoid(gate))
-        rolled = torch.stack([gated.roll(by, dims=-1) for by in SHIFTS], dim=1)
-        shifted = torch.einsum("bsn,bs->bn", rolled, torch.softmax(shift, dim=-1))
-        sharp = shifted ** (1 + F.softplus(sharpening))
+        sharp = self._shift(gated, torch.softmax(shift, dim=-1)) ** (1 + F.softplus(sharpening))
         return sharp / (sharp.sum(dim=-1, keepdim=True) + 1e-16)
 
 
 class NTM(nn.Module):
     """Logits `[B, T, outputs]` of inputs `[B, T, features]`; at each step it reads, then writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, shift: Callable[[Tensor, Tensor], Tensor] = shift_batch) -> None:
         super().__init__()
         self._controller = nn.LSTMCell(TASK.features + WIDTH, UNITS)
-        self._reader, self._writer = Head(), Head()
+        self._reader, self._writer = Head(shift), Head(shift)
         self._erase_and_add = nn.Linear(UNITS, 2 * WIDTH)
         self._answer = nn.Linear(UNITS + WIDTH, TASK.outputs)
         self._hidden = nn.Parameter(0.05 * torch.randn(1, UNITS))
@@ -124,7 +140,11 @@ class DNC(nn.Module):
         return self._dnc(inputs)[0][..., : TASK.outputs]
 
 
-PEERS: dict[str, type[nn.Module]] = {"pytorch_ntm": NTM, "dnc": DNC}
+PEERS: dict[str, Callable[[], nn.Module]] = {
+    "pytorch_ntm": NTM,
+    "pytorch_ntm_as_published": functools.partial(NTM, shift_each),
+    "dnc": DNC,
+}
 
 
 def make_optimizer(model: nn.Module, batch_size: int, rate: float | None) -> torch.optim.Optimizer:
