@@ -44,8 +44,11 @@ def test_copy_by_hand():
     assert batch.mask[0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
-def test_repeat_copy_ends_with_its_marker():
+def test_repeat_copy_by_hand():
     batch = RepeatCopy(bits=2).sample(np.random.default_rng(0), batch_size=1, length=2, repeats=2)
+    assert batch.inputs[0, :, 2].tolist() == [1, 0, 0, 1, 0, 0, 0, 0, 0]
+    # Numbers from 1 to 10 have the mean 5.5 and the variance (100 - 1) / 12 = 8.25: (2 - 5.5) / 2.8723.
+    np.testing.assert_allclose(batch.inputs[0, :, 3], [0, 0, 0, -1.21854, 0, 0, 0, 0, 0], atol=1e-5)
     assert batch.targets[0, :, -1].tolist() == [0] * 8 + [1]
     np.testing.assert_array_equal(batch.targets[0, 4:6], batch.targets[0, 6:8])
 

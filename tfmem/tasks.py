@@ -95,11 +95,20 @@ class Copy(_BitTask):
 class RepeatCopy(_BitTask):
     """Repeat a sequence of random bits several times, then say that it is over.
 
-    After the bits a channel shows the number of repeats divided by `most_repeats`. The answer's last channel
-    is 1 after the last repeat.
+    The bits stand between two marks in one channel. At the second mark another channel shows the number of
+    repeats, less the mean and divided by the standard deviation of the numbers from 1 to `most_repeats`, as
+    Graves et al. do. The answer's last channel is 1 after the last repeat.
     """
 
-    most_repeats: int = 10
+    most_repeats: int = 10  # at least 2
+
+    def __post_init__(self):
+        require(self.most_repeats >= 2, "most_repeats", self.most_repeats, "at least 2")
+
+    @property
+    def _mean_and_deviation(self) -> tuple[float, float]:
+        """Of a number drawn uniformly from 1 to n: (n + 1) / 2 and √((n² − 1) / 12)."""
+        return (self.most_repeats + 1) / 2, ((self.most_repeats**2 - 1) / 12) ** 0.5
 
     @property
     def outputs(self) -> int:
@@ -114,7 +123,9 @@ class RepeatCopy(_BitTask):
         shown = np.zeros([batch_size, length + 2, self.features])
         shown[:, 0, self.bits] = 1
         shown[:, 1:-1, : self.bits] = bits
-        shown[:, -1, self.bits + 1] = repeats / self.most_repeats
+        mean, deviation = self._mean_and_deviation
+        shown[:, -1, self.bits] = 1
+        shown[:, -1, self.bits + 1] = (repeats - mean) / deviation
         return _answers(shown, length + 2, self._answer(bits, repeats))
 
     def _answer(self, bits: np.ndarray, repeats: int) -> np.ndarray:
@@ -126,8 +137,9 @@ class RepeatCopy(_BitTask):
 
     def oracle(self, inputs: np.ndarray) -> np.ndarray:
         """The right answer, `[B, T, outputs]`."""
-        end = int((inputs[0, :, self.bits + 1] > 0).argmax())
-        repeats = round(float(inputs[0, end, self.bits + 1]) * self.most_repeats)
+        end = int(inputs[0, :, self.bits].nonzero()[0][1])
+        mean, deviation = self._mean_and_deviation
+        repeats = round(float(inputs[0, end, self.bits + 1]) * deviation + mean)
         answer = np.zeros([*inputs.shape[:2], self.outputs])
         answer[:, end + 1 :] = self._answer(inputs[:, 1:end, : self.bits], repeats)
         return answer
