@@ -13,7 +13,8 @@ which the learning rate falls to 0 and, in copy, ScanNTM's temperature from 1 to
 before and after. Ten seeds share the compiled step and start from weights and optimiser state of their own;
 seconds do not count compiling.
 
-Writes benchmarks/results/<task>_<model>.json after every seed.
+Writes benchmarks/results/<task>_<model>.json after every seed, and in the end draws all models' results on the
+task to docs/images/<task>.png.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +37,7 @@ from tfmem.layers import NTMCell, ScanNTM
 from tfmem.tasks import AssociativeRecall, Batch, Copy, RepeatCopy
 
 RESULTS = Path(__file__).parent / "results"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SLOTS, WIDTH, STACK_WIDTH, UNITS, LSTM_UNITS = 128, 20, 40, 100, 256
 BUDGET = 100_000
 AFTER = 20_000
@@ -47,14 +50,12 @@ class Setting:
     """A task, its training batches, one of each shape, and the longer ones of the test."""
 
     task: Copy | RepeatCopy | AssociativeRecall
-    batch: int
-    lowest_temperature: float  # of ScanNTM, after it has converged
-    train: Callable[[np.random.Generator], Batch]
-    shapes: Callable[[np.random.Generator], list[Batch]]
+    train: Callable[[np.random.Generator, int], Batch]  # from a generator and the size of a batch
+    shapes: Callable[[np.random.Generator, int], list[Batch]]
     longer: dict[str, dict]
+    lowest_temperature: float = 1.0  # of ScanNTM, after it has converged
 
 
-BATCH, REPEAT_BATCH = 32, 4
 COPY, REPEAT, RECALL = Copy(), RepeatCopy(), AssociativeRecall()
 # A fixed choice of lengths, so that each is compiled once.
 COPY_LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)
@@ -62,9 +63,9 @@ COPY_LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)
 REPEAT_STEPS = (16, 28, 44, 68, 113)
 
 
-def repeat_copy(rng: np.random.Generator, length: int, repeats: int) -> Batch:
+def repeat_copy(rng: np.random.Generator, size: int, length: int, repeats: int) -> Batch:
     """A batch filled up to the next of `REPEAT_STEPS`."""
-    batch = REPEAT.sample(rng, batch_size=REPEAT_BATCH, length=length, repeats=repeats)
+    batch = REPEAT.sample(rng, batch_size=size, length=length, repeats=repeats)
     steps = batch.mask.shape[1]
     more = next(s for s in REPEAT_STEPS if s >= steps) - steps
     return Batch(*(np.pad(z, [(0, 0), (0, more), (0, 0)][: z.ndim]) for z in batch))
@@ -73,18 +74,15 @@ def repeat_copy(rng: np.random.Generator, length: int, repeats: int) -> Batch:
 SETTINGS = {
     "copy": Setting(
         task=COPY,
-        batch=BATCH,
-        lowest_temperature=0.25,
-        train=lambda rng: COPY.sample(rng, batch_size=BATCH, length=int(rng.choice(COPY_LENGTHS))),
-        shapes=lambda rng: [COPY.sample(rng, batch_size=BATCH, length=n) for n in COPY_LENGTHS],
+        train=lambda rng, size: COPY.sample(rng, batch_size=size, length=int(rng.choice(COPY_LENGTHS))),
+        shapes=lambda rng, size: [COPY.sample(rng, batch_size=size, length=n) for n in COPY_LENGTHS],
         longer={f"length {n}": {"length": n} for n in (40, 80, 120)},
+        lowest_temperature=0.25,
     ),
     "repeat_copy": Setting(
         task=REPEAT,
-        batch=REPEAT_BATCH,
-        lowest_temperature=1.0,
-        train=lambda rng: repeat_copy(rng, int(rng.integers(1, 11)), int(rng.integers(1, 11))),
-        shapes=lambda rng: [repeat_copy(rng, n, n) for n in (2, 4, 5, 7, 10)],
+        train=lambda rng, size: repeat_copy(rng, size, int(rng.integers(1, 11)), int(rng.integers(1, 11))),
+        shapes=lambda rng, size: [repeat_copy(rng, size, n, n) for n in (2, 4, 5, 7, 10)],
         longer={
             "length 20, 10 times": {"length": 20, "repeats": 10},
             "length 10, 20 times": {"length": 10, "repeats": 20},
@@ -92,10 +90,8 @@ SETTINGS = {
     ),
     "associative_recall": Setting(
         task=RECALL,
-        batch=BATCH,
-        lowest_temperature=1.0,
-        train=lambda rng: RECALL.sample(rng, batch_size=BATCH, items=int(rng.integers(2, 7))),
-        shapes=lambda rng: [RECALL.sample(rng, batch_size=BATCH, items=n) for n in range(2, 7)],
+        train=lambda rng, size: RECALL.sample(rng, batch_size=size, items=int(rng.integers(2, 7))),
+        shapes=lambda rng, size: [RECALL.sample(rng, batch_size=size, items=n) for n in range(2, 7)],
         longer={f"{n} items": {"items": n} for n in (6, 12, 20)},
     ),
 }
@@ -117,12 +113,22 @@ MODELS = {
     "ntm_cell_lstm": lambda: [ntm(controller="lstm", read_heads=2)],
     "lstm": lambda: [tf.keras.layers.LSTM(LSTM_UNITS, return_sequences=True)],
 }
-LEARNING_RATES = {
-    "scan_ntm": 3e-3,
-    "scan_ntm_stack": 3e-3,
-    "ntm_cell": 2e-3,
-    "ntm_cell_lstm": 2e-3,
-    "lstm": 3e-3,
+
+
+class Tuned(NamedTuple):
+    """What was tuned for a model on a task, on seeds from 100 on."""
+
+    learning_rate: float
+    batch: int = 32
+
+
+UNTUNED = Tuned(2e-3)
+TUNED = {
+    ("copy", "scan_ntm"): Tuned(3e-3),
+    ("copy", "ntm_cell"): Tuned(2e-3, batch=16),
+    ("copy", "lstm"): Tuned(3e-3),
+    ("associative_recall", "scan_ntm_stack"): Tuned(3e-3),
+    ("repeat_copy", "ntm_cell_lstm"): Tuned(2e-3, batch=4),
 }
 
 
@@ -136,23 +142,25 @@ def make_model(name: str, task) -> tf.keras.Model:
 class Learner:
     """A model and its compiled step, set back to the start of a seed by `restart`."""
 
-    def __init__(self, name: str, setting: Setting, learning_rate: float):
-        self._name, self._task, self._learning_rate = name, setting.task, learning_rate
+    def __init__(self, name: str, setting: Setting, tuned: Tuned):
+        self._name, self.setting, self.tuned = name, setting, tuned
         self.model = make_model(name, setting.task)
-        self.optimizer = tf.keras.optimizers.Adam(learning_rate, global_clipnorm=10.0)
+        self.optimizer = tf.keras.optimizers.Adam(tuned.learning_rate, global_clipnorm=10.0)
         self.optimizer.build(self.model.trainable_variables)
-        self.step = tf.function(self._step, jit_compile=True)
+        self._compiled_step = tf.function(self._step, jit_compile=True)
         self.answer = tf.function(self.model, jit_compile=True)
+        for batch in setting.shapes(np.random.default_rng(0), tuned.batch):  # before anything is timed
+            self._update(batch)
 
     def restart(self, seed: int) -> None:
         tf.keras.utils.set_random_seed(seed)
-        self.model.set_weights(make_model(self._name, self._task).get_weights())
+        self.model.set_weights(make_model(self._name, self.setting.task).get_weights())
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
         self.set_learning_rate(1.0)
 
     def set_learning_rate(self, share: float) -> None:
-        self.optimizer.learning_rate.assign(share * self._learning_rate)
+        self.optimizer.learning_rate.assign(share * self.tuned.learning_rate)
 
     def set_temperature(self, temperature: float) -> None:
         for layer in self.model.layers:
@@ -164,24 +172,28 @@ class Learner:
             logits = self.model(batch.inputs)
             entropy = tf.nn.sigmoid_cross_entropy_with_logits(batch.targets, logits)
             counted = entropy * batch.mask[..., tf.newaxis]
-            loss = tf.reduce_sum(counted) / tf.reduce_sum(batch.mask) / self._task.outputs
+            loss = tf.reduce_sum(counted) / tf.reduce_sum(batch.mask) / logits.shape[-1]
         gradients = tape.gradient(loss, self.model.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
         wrong = tf.cast((logits > 0) != (batch.targets > 0.5), tf.float32)
         return tf.reduce_mean(tf.reduce_sum(wrong * batch.mask[..., tf.newaxis], axis=[1, 2]))
 
-    def on(self, batch: Batch) -> float:
-        """One update; the wrong bits of a sequence."""
-        return float(self.step(Batch(*map(tf.constant, batch))))
+    def _update(self, batch: Batch) -> float:
+        return float(self._compiled_step(Batch(*map(tf.constant, batch))))
+
+    def train(self, rng: np.random.Generator) -> float:
+        """One update on new sequences; the wrong bits of a sequence."""
+        return self._update(self.setting.train(rng, self.tuned.batch))
 
 
-def converge(learner: Learner, setting: Setting, rng: np.random.Generator) -> dict:
-    window = WINDOW // setting.batch
+def converge(learner: Learner, rng: np.random.Generator) -> dict:
+    batch = learner.tuned.batch
+    window = WINDOW // batch
     recent: collections.deque[float] = collections.deque(maxlen=window)
     curve, sequences, started, solved = [], 0, time.perf_counter(), False
     while sequences < BUDGET and not solved:
-        recent.append(learner.on(setting.train(rng)))
-        sequences += setting.batch
+        recent.append(learner.train(rng))
+        sequences += batch
         if sequences % (WINDOW // 2) == 0:
             curve.append([sequences, round(statistics.mean(list(recent)[-window // 2 :]), 4)])
         solved = len(recent) == window and statistics.mean(recent) < SOLVED
@@ -189,22 +201,22 @@ def converge(learner: Learner, setting: Setting, rng: np.random.Generator) -> di
     return {"converged": solved, "sequences": sequences, "seconds": seconds, "curve": curve}
 
 
-def settle(learner: Learner, setting: Setting, rng: np.random.Generator) -> None:
+def settle(learner: Learner, rng: np.random.Generator) -> None:
     """Trains on while the learning rate falls; the temperature does so for half of the time."""
-    updates = AFTER // setting.batch
+    updates = AFTER // learner.tuned.batch
     for i in range(updates):
         learner.set_learning_rate(1 - i / updates)
-        learner.set_temperature(max(setting.lowest_temperature, 1 - 2 * i / updates))
-        learner.on(setting.train(rng))
+        learner.set_temperature(max(learner.setting.lowest_temperature, 1 - 2 * i / updates))
+        learner.train(rng)
 
 
-def test(learner: Learner, setting: Setting, seed: int) -> dict[str, dict[str, float]]:
-    """Wrong bits of a sequence, and the share of sequences without any, on 10 batches of each kind."""
+def test(learner: Learner, seed: int) -> dict[str, dict[str, float]]:
+    """Wrong bits of a sequence, and the share of sequences without any, on 10 batches of 32 of each kind."""
     rng, results = np.random.default_rng(1_000_000 + seed), {}
-    for name, arguments in setting.longer.items():
+    for name, arguments in learner.setting.longer.items():
         wrong = []
         for _ in range(10):
-            batch = setting.task.sample(rng, batch_size=BATCH, **arguments)
+            batch = learner.setting.task.sample(rng, batch_size=32, **arguments)
             logits = learner.answer(tf.constant(batch.inputs)).numpy()
             bits = ((logits > 0) != (batch.targets > 0.5)) * batch.mask[..., np.newaxis]
             wrong.append(bits.sum((1, 2)))
@@ -216,14 +228,32 @@ def test(learner: Learner, setting: Setting, seed: int) -> dict[str, dict[str, f
     return results
 
 
-def run(learner: Learner, setting: Setting, seed: int) -> dict:
+def run(learner: Learner, seed: int) -> dict:
     learner.restart(seed)
     rng = np.random.default_rng(seed)
-    result = {"seed": seed, **converge(learner, setting, rng)}
-    result["longer_when_converged"] = test(learner, setting, seed)
-    settle(learner, setting, rng)
-    result["longer"] = test(learner, setting, seed)
+    result = {"seed": seed, **converge(learner, rng)}
+    result["longer_when_converged"] = test(learner, seed)
+    settle(learner, rng)
+    result["longer"] = test(learner, seed)
     return result
+
+
+def draw(task: str) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for i, model in enumerate(m for m in MODELS if (RESULTS / f"{task}_{m}.json").exists()):
+        runs = json.loads((RESULTS / f"{task}_{model}.json").read_text())["runs"]
+        for j, one in enumerate(runs):
+            label = f"{model}, {len(runs)} seeds" if j == 0 else None
+            axes.plot(*zip(*one["curve"], strict=True), color=f"C{i}", alpha=0.6, lw=1.2, label=label)
+    axes.axhline(SOLVED, color="black", lw=0.8, ls=":")
+    axes.set_yscale("symlog", linthresh=SOLVED)
+    axes.set(xlabel="sequences", ylabel="wrong bits a sequence", title=f"{task}: every seed", ylim=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper right")
+    figure.savefig(IMAGES / f"{task}.png", dpi=130)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -233,38 +263,43 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, help="for tuning")
+    parser.add_argument("--batch", type=int, help="for tuning")
     parser.add_argument("--print-only", action="store_true", help="write no result, for tuning")
     arguments = parser.parse_args()
     tf.get_logger().setLevel("ERROR")  # a trace for each length is meant
     setting = SETTINGS[arguments.task]
-    learning_rate = arguments.learning_rate or LEARNING_RATES[arguments.model]
-    learner = Learner(arguments.model, setting, learning_rate)
-    for batch in setting.shapes(np.random.default_rng(0)):  # compile before anything is timed
-        learner.on(batch)
+    tuned = TUNED.get((arguments.task, arguments.model), UNTUNED)
+    chosen = {"learning_rate": arguments.learning_rate, "batch": arguments.batch}
+    tuned = tuned._replace(**{name: value for name, value in chosen.items() if value})
+    learner = Learner(arguments.model, setting, tuned)
     runs = []
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-        runs.append(run(learner, setting, seed))
+        runs.append(run(learner, seed))
         print({k: v for k, v in runs[-1].items() if k != "curve"}, flush=True)
         sequences = [r["sequences"] for r in runs]
         content = {
             "task": arguments.task,
             "model": arguments.model,
-            "batch": setting.batch,
-            "learning_rate": learning_rate,
+            **tuned._asdict(),
             **provenance(),
             "converged": sum(r["converged"] for r in runs),
             "median_sequences": statistics.median(sequences),
             "worst_sequences": max(sequences),
             "median_seconds": statistics.median(r["seconds"] for r in runs),
-            "longer_median_wrong_bits": {
-                name: statistics.median(r["longer"][name]["wrong_bits"] for r in runs)
-                for name in setting.longer
+            **{
+                f"longer_median_{figure}": {
+                    name: statistics.median(r["longer"][name][figure] for r in runs)
+                    for name in setting.longer
+                }
+                for figure in ("wrong_bits", "right")
             },
             "runs": runs,
         }
         if not arguments.print_only:
             path = RESULTS / f"{arguments.task}_{arguments.model}.json"
             path.write_text(json.dumps(content, indent=1) + "\n")
+    if not arguments.print_only:
+        draw(arguments.task)
 
 
 if __name__ == "__main__":
