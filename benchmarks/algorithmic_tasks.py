@@ -13,8 +13,8 @@ which the learning rate falls to 0 and, in copy, ScanNTM's temperature from 1 to
 before and after. Ten seeds share the compiled step and start from weights and optimiser state of their own;
 seconds do not count compiling.
 
-Writes benchmarks/results/<task>_<model>.json after every seed, and in the end draws all models' results on the
-task to docs/images/<task>.png.
+Writes benchmarks/results/<task>_<model>.json after every seed, and in the end draws all models on the task to
+docs/images/<task>.png.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
