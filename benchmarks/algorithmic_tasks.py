@@ -39,7 +39,6 @@ from tfmem.tasks import AssociativeRecall, Batch, Copy, RepeatCopy
 RESULTS = Path(__file__).parent / "results"
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SLOTS, WIDTH, STACK_WIDTH, UNITS, LSTM_UNITS = 128, 20, 40, 100, 256
-BUDGET = 100_000
 WINDOW = 3_200
 SOLVED = 0.01
 
@@ -52,6 +51,7 @@ class Setting:
     train: Callable[[np.random.Generator, int], Batch]  # from a generator and the size of a batch
     shapes: Callable[[np.random.Generator, int], list[Batch]]
     longer: dict[str, dict]
+    budget: int = 100_000  # sequences to converge in
     after: int = 20_000  # sequences to train on after it has converged
     lowest_temperature: float = 1.0  # of ScanNTM, by then
 
@@ -94,6 +94,7 @@ SETTINGS = {
         train=lambda rng, size: RECALL.sample(rng, batch_size=size, items=int(rng.integers(2, 7))),
         shapes=lambda rng, size: [RECALL.sample(rng, batch_size=size, items=n) for n in range(2, 7)],
         longer={f"{n} items": {"items": n} for n in (6, 12, 20)},
+        budget=200_000,
     ),
 }
 
@@ -195,7 +196,7 @@ def converge(learner: Learner, rng: np.random.Generator) -> dict:
     window = WINDOW // batch
     recent: collections.deque[float] = collections.deque(maxlen=window)
     curve, sequences, started, solved = [], 0, time.perf_counter(), False
-    while sequences < BUDGET and not solved:
+    while sequences < learner.setting.budget and not solved:
         if falls_by:
             learner.set_learning_rate(min(1.0, max(0.05, 2.0 * (1.0 - sequences / falls_by))))
         recent.append(learner.train(rng))
