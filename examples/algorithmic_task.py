@@ -14,26 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfmem.layers import NTMCell, ScanNTM, TemperatureSchedule
-from tfmem.tasks import Copy, wrong_bits
+from tfmem.tasks import Copy, batches, wrong_bits
 
 TASK = Copy()
 LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)
 BATCHES = 600
 LEARNING_RATE = {"scan_ntm": 3e-3, "ntm_cell": 2e-3}
-
-
-def batches() -> tf.data.Dataset:
-    """Batches of 32 sequences, each of one length; every length is compiled once."""
-
-    def draw():
-        rng = np.random.default_rng(0)
-        while True:
-            yield tuple(TASK.sample(rng, batch_size=32, length=int(rng.choice(LENGTHS))))
-
-    shapes = ([None, None, TASK.features], [None, None, TASK.outputs], [None, None])
-    return tf.data.Dataset.from_generator(
-        draw, output_signature=tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
-    )
 
 
 def memory_layer(name: str) -> tf.keras.layers.Layer:
@@ -53,7 +39,8 @@ def train(layer: tf.keras.layers.Layer, learning_rate: float) -> tf.keras.Model:
     model.compile(optimizer, "binary_crossentropy", jit_compile=True)
     sharpen = TemperatureSchedule(layer, lambda batch: float(np.clip(2 - 2 * batch / BATCHES, 0.25, 1)))
     callbacks = [sharpen] if isinstance(layer, ScanNTM) else []
-    model.fit(batches(), steps_per_epoch=BATCHES, callbacks=callbacks)
+    train_on = batches(TASK.sample, np.random.default_rng(0), batch_size=32, length=LENGTHS)
+    model.fit(train_on, steps_per_epoch=BATCHES, callbacks=callbacks)
     return model
 
 

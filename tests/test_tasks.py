@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfmem.errors import InvalidInput
-from tfmem.tasks import AssociativeRecall, Copy, PrioritySort, RepeatCopy, wrong_bits
+from tfmem.tasks import AssociativeRecall, Copy, PrioritySort, RepeatCopy, batches, wrong_bits
 
 CASES = [
     (Copy(), {"length": 1}),
@@ -25,6 +25,12 @@ def test_the_oracle_is_right_and_the_batch_well_formed(task, size):
     # Nothing is shown while answers count, and nothing is to be answered before.
     assert not (batch.inputs * batch.mask[..., None]).any()
     assert not (batch.targets * (1 - batch.mask[..., None])).any()
+
+
+def test_batches_go_on_and_have_every_size():
+    train = batches(Copy(bits=2).sample, np.random.default_rng(0), batch_size=3, length=(1, 4))
+    shapes = {next(train)[0].shape for _ in range(20)}
+    assert shapes == {(3, 4, 4), (3, 10, 4)}
 
 
 def test_wrong_bits_are_counted_where_they_count():

@@ -10,6 +10,7 @@ Example:
   0.0
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +36,26 @@ def wrong_bits(probabilities: np.ndarray, batch: Batch) -> float:
     """
     wrong = (np.asarray(probabilities) > 0.5) != (batch.targets > 0.5)
     return float((wrong * batch.mask[..., np.newaxis]).sum() / len(wrong))
+
+
+def batches(
+    sample: Callable[..., Batch], rng: np.random.Generator, *, batch_size: int, **sizes: Sequence[int]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Batches without end for `model.fit`, each of sizes drawn from those given.
+
+    Example:
+      >>> train = batches(Copy().sample, np.random.default_rng(0), batch_size=32, length=range(1, 21))
+      >>> inputs, targets, mask = next(train)
+
+    Args:
+      sample: a task's method of that name.
+      rng: draws sizes and sequences.
+      batch_size: sequences in a batch.
+      **sizes: for each size that `sample` takes, those to draw from.
+    """
+    while True:
+        chosen = {name: int(rng.choice(list(choices))) for name, choices in sizes.items()}
+        yield tuple(sample(rng, batch_size=batch_size, **chosen))
 
 
 def _answers(features: np.ndarray, start: int, answer: np.ndarray) -> Batch:

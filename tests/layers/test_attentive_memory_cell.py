@@ -32,7 +32,7 @@ def test_steps_follow_the_equations():
         x = xs[:, t]
         past = xs[:, max(0, t - 1) : t + 1]  # a window of two, the first step has only itself
         query = dense("query", np.concatenate([x, read], -1))
-        keys = np.concatenate([dense("input_key", past), dense("slot_key", memory)], 1)
+        keys = np.concatenate([dense("input_key", past), memory @ named["slot_key"]], 1)
         attention = softmax(np.einsum("bu,biu->bi", query, keys) / np.sqrt(5))
         read = np.einsum("bi,bid->bd", attention, np.concatenate([dense("value", past), memory], 1))
         padded = np.concatenate([np.zeros([2, 6 - attention.shape[1]]), attention], 1)

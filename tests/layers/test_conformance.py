@@ -79,6 +79,11 @@ LAYERS = {
     "ScanNTM, chunked": scan_ntm(read_heads=("forward", "any"), erase="scalar", execution="chunked"),
     "ScanNTM, content": scan_ntm(read_heads=("forward", "content")),
     "SoftAttention": Entry(lambda **kwargs: SoftAttention(4, **kwargs)),
+    "SoftAttention, two dot-product heads, a query an input": Entry(
+        lambda **kwargs: SoftAttention(4, score="dot", heads=2, causal=True, **kwargs),
+        lambda layer, x, **kwargs: layer(x, query=x, **kwargs),
+        over_time=False,
+    ),
     **{f"WriteHead, {a}": head(WriteHead, a) for a in ("ntm", "lru")},
 }
 OVER_TIME = sorted(name for name, entry in LAYERS.items() if entry.over_time)
@@ -188,11 +193,12 @@ def test_what_a_mask_hides_does_not_matter(name, x):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_trains_with_fit(entry):
+@pytest.mark.parametrize("jit", [False, True])
+def test_trains_with_fit(entry, jit):
     model = model_of(entry)
     outputs = tf.keras.layers.Dense(1)(tf.keras.layers.Flatten()(model.output))
     model = tf.keras.Model(model.inputs, outputs)
-    model.compile(tf.keras.optimizers.Adam(1e-2), "mse")
+    model.compile(tf.keras.optimizers.Adam(1e-2), "mse", jit_compile=jit)
     history = model.fit(np.ones([16, SLOTS, FEATURES]), np.ones([16, 1]), epochs=3, verbose=0)
     assert history.history["loss"][-1] < history.history["loss"][0]
 

@@ -112,3 +112,23 @@ def test_a_missing_query_is_named(arguments, query, message):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         SoftAttention(4, **arguments)
+
+
+@pytest.mark.parametrize("weight", [0.1, -0.1])
+def test_entropy_of_all_heads_and_queries_joins_the_losses(weight):
+    layer = SoftAttention(UNITS, heads=2, entropy_weight=weight)
+    h, query = tf.random.normal([3, 5, 2]), tf.random.normal([3, 4, 6])
+    mask = tf.sequence_mask([5, 0, 2], 5)
+    with tf.GradientTape() as tape:
+        _, weights = layer(h, query=query, mask=mask)
+        (loss,) = layer.losses
+    w = weights.numpy()
+    entropy = -np.where(w > 0, w * np.log(np.where(w > 0, w, 1)), 0).sum((1, 2, 3)).mean()
+    np.testing.assert_allclose(loss, weight * entropy, rtol=1e-5)
+    assert all(np.isfinite(g).all() for g in tape.gradient(loss, layer.trainable_variables))
+
+
+def test_dot_products_that_outgrow_float16_stay_finite():
+    layer = SoftAttention(64, score="dot", dtype=tf.keras.mixed_precision.Policy("mixed_float16"))
+    context, _ = layer(300.0 * tf.random.normal([2, 5, 8]), query=300.0 * tf.random.normal([2, 8]))
+    assert np.isfinite(context).all()

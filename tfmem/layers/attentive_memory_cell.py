@@ -88,7 +88,8 @@ class AttentiveMemoryCell(keras.layers.Layer):
 
         self._query = dense("query", self.units, features + self.width, use_bias=False)
         self._input_key = dense("input_key", self.units, features, use_bias=False)
-        self._slot_key = dense("slot_key", self.units, self.width, use_bias=False)
+        # Not a Dense layer: XLA cannot compile its gradient for inputs of three axes in a loop.
+        self._slot_key = self.add_weight(name="slot_key", shape=[self.width, self.units])
         self._value = dense("value", self.width, features, use_bias=False)
         self._write = dense(
             "write",
@@ -129,9 +130,10 @@ class AttentiveMemoryCell(keras.layers.Layer):
         values = moved_on(values, self._value(inputs))
         present = moved_on(present, tf.ones_like(present[:, 0]))
         query = self._query(tf.concat([inputs, read], axis=-1))
-        scores = ops.dot_product_scores(tf.concat([keys, self._slot_key(memory)], axis=1), query)
+        slot_keys = tf.einsum("bnd,du->bnu", memory, tf.cast(self._slot_key, memory.dtype))
+        scores = ops.dot_product_scores(tf.concat([keys, slot_keys], axis=1), query)
         there = tf.concat([present > 0, tf.ones_like(memory[..., 0], tf.bool)], axis=1)
-        attention = ops.masked_softmax(scores, there)
+        attention = tf.cast(ops.masked_softmax(scores, there), inputs.dtype)
         read = ops.attend(attention, tf.concat([values, memory], axis=1))
         weights = self._write(attention)[:, tf.newaxis]
         memory = ops.write(

@@ -20,6 +20,11 @@ class SoftAttention(keras.layers.Layer):
 
     Several heads have scores of their own over the same inputs; their contexts are joined.
 
+    `entropy_weight` adds `λ · mean_B Σ H(a)` to the layer's losses, summed over heads and queries: positive
+    sharpens the weights, negative spreads them.
+
+    A Keras mask of the inputs is used up: outputs carry none, also where each belongs to one of S queries.
+
     Example:
       >>> context, weights = SoftAttention(16)(tf.zeros([2, 5, 8]))
       >>> context.shape, weights.shape
@@ -30,6 +35,7 @@ class SoftAttention(keras.layers.Layer):
       score: `"additive"` or `"dot"`; the latter needs a query.
       heads: H.
       causal: query s attends to the inputs 0 … s alone; needs a query for every input.
+      entropy_weight: λ; 0 adds no loss.
 
     Call arguments:
       h: `[B, T, D]`.
@@ -45,7 +51,15 @@ class SoftAttention(keras.layers.Layer):
         query for every input.
     """
 
-    def __init__(self, units: int, score: Score = "additive", heads: int = 1, causal: bool = False, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        score: Score = "additive",
+        heads: int = 1,
+        causal: bool = False,
+        entropy_weight: float = 0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if score not in ("additive", "dot"):
             raise ValueError(f"score must be 'additive' or 'dot', not {score!r}")
@@ -55,6 +69,7 @@ class SoftAttention(keras.layers.Layer):
         self.score = score
         self.heads = heads
         self.causal = causal
+        self.entropy_weight = entropy_weight
         self._key = self._projection("key")
         self._query = self._projection("query")
 
@@ -89,6 +104,11 @@ class SoftAttention(keras.layers.Layer):
         else:
             scores = ops.dot_product_scores(keys, projected)
         weights = ops.masked_softmax(scores, self._allowed(mask, scores))  # [B, S, H, T]
+        if self.entropy_weight:
+            wide = tf.cast(weights, self.variable_dtype)
+            entropy = -tf.reduce_sum(tf.math.xlogy(wide, wide), axis=[1, 2, 3])
+            self.add_loss(self.entropy_weight * tf.reduce_mean(entropy))
+        weights = tf.cast(weights, h.dtype)
         context = tf.matmul(weights, h[:, tf.newaxis])  # [B, S, H, D]
         shape = tf.shape(context)
         context = tf.reshape(context, tf.concat([shape[:2], [self.heads * h.shape[-1]]], axis=0))
@@ -111,7 +131,7 @@ class SoftAttention(keras.layers.Layer):
         return None if allowed is None else tf.broadcast_to(allowed, tf.shape(scores))
 
     def compute_mask(self, inputs, mask=None):
-        return None  # the time axis is gone
+        return None
 
     def get_config(self):
         return {
@@ -120,4 +140,5 @@ class SoftAttention(keras.layers.Layer):
             "score": self.score,
             "heads": self.heads,
             "causal": self.causal,
+            "entropy_weight": self.entropy_weight,
         }

@@ -27,8 +27,10 @@ def dot_product_scores(keys: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
       query: `[..., U]`.
 
     Returns:
-      `[..., T]`.
+      `[..., T]`, in at least 32 bits: such products outgrow float16.
     """
+    if keys.dtype.size < 4:
+        keys, query = tf.cast(keys, tf.float32), tf.cast(query, tf.float32)
     scale = tf.math.rsqrt(tf.cast(tf.shape(keys)[-1], keys.dtype))
     return tf.linalg.matvec(keys, query) * scale
 
