@@ -123,7 +123,7 @@ class Tuned(NamedTuple):
     learning_rate: float
     batch: int = 32
     clip: float = 10.0  # of the gradient's norm
-    # From half of this many sequences on the learning rate falls, to a fifth of itself at their end.
+    # From half of this many sequences on the learning rate falls, to a twentieth of itself at their end.
     falls_by: int | None = None
 
 
@@ -198,7 +198,7 @@ def converge(learner: Learner, rng: np.random.Generator) -> dict:
     curve, sequences, started, solved = [], 0, time.perf_counter(), False
     while sequences < learner.setting.budget and not solved:
         if falls_by:
-            learner.set_learning_rate(min(1.0, max(0.2, 2.0 * (1.0 - sequences / falls_by))))
+            learner.set_learning_rate(min(1.0, max(0.05, 2.0 * (1.0 - sequences / falls_by))))
         recent.append(learner.train(rng))
         sequences += batch
         if sequences % (WINDOW // 2) == 0:
