@@ -118,7 +118,7 @@ MODELS = {
 
 
 class Tuned(NamedTuple):
-    """What was tuned for a model on a task, on seeds from 100 on."""
+    """What was chosen for a model on a task; docs/learning.md says how."""
 
     learning_rate: float
     batch: int = 32
