@@ -1,25 +1,66 @@
-"""Trains a memory layer on the copy task with model.fit and draws where it wrote and read, step by step.
+"""Trains a layer on an algorithmic task with model.fit and draws where it wrote and read, step by step.
 
-python examples/algorithmic_task.py scan_ntm docs/images/copy_scan_ntm.png
-python examples/algorithmic_task.py ntm_cell docs/images/copy_ntm_cell.png
+    python examples/algorithmic_task.py copy scan_ntm docs/images/copy_scan_ntm.png
+    python examples/algorithmic_task.py copy ntm_cell docs/images/copy_ntm_cell.png
+    python examples/algorithmic_task.py priority_sort scan_ntm sorted.png
+
+Copy and priority sort take a minute or two. Repeat copy and associative recall need more than what is given
+here to be solved: benchmarks/algorithmic_tasks.py has what solves them.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
 from tfmem.layers import NTMCell, ScanNTM, TemperatureSchedule
-from tfmem.tasks import Copy, batches, wrong_bits
+from tfmem.tasks import AssociativeRecall, Copy, PrioritySort, RepeatCopy, batches, wrong_bits
 
-TASK = Copy()
-LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20)
-BATCHES = 600
 LEARNING_RATE = {"scan_ntm": 3e-3, "ntm_cell": 2e-3}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A task, the sizes that it is trained on, each drawn from those given, and those of the test."""
+
+    task: Any
+    train: dict[str, Sequence[int]]
+    test: tuple[dict[str, int], ...]  # the first is drawn
+    batches: int = 600
+
+
+EXAMPLES = {
+    "copy": Example(
+        task=Copy(),
+        train={"length": (1, 2, 3, 5, 8, 12, 16, 20)},
+        test=({"length": 20}, {"length": 40}),
+    ),
+    "repeat_copy": Example(
+        task=RepeatCopy(most_repeats=4),
+        train={"length": (1, 2, 4, 6), "repeats": (1, 2, 4)},
+        test=({"length": 6, "repeats": 4}, {"length": 8, "repeats": 4}),
+        batches=2_000,
+    ),
+    "associative_recall": Example(
+        task=AssociativeRecall(),
+        train={"items": (2, 3, 4)},
+        test=({"items": 4}, {"items": 6}),
+        batches=2_000,
+    ),
+    "priority_sort": Example(
+        task=PrioritySort(),
+        train={"items": (4, 8), "answers": (2, 4)},
+        test=({"items": 8, "answers": 4}, {"items": 12, "answers": 4}),
+        batches=2_000,
+    ),
+}
 
 
 def memory_layer(name: str) -> tf.keras.layers.Layer:
@@ -29,18 +70,20 @@ def memory_layer(name: str) -> tf.keras.layers.Layer:
     return tf.keras.layers.RNN(NTMCell(slots=64, width=20), return_sequences=True)
 
 
-def train(layer: tf.keras.layers.Layer, learning_rate: float) -> tf.keras.Model:
-    """Some thousand sequences; ScanNTM's heads are made to move exactly in the second half."""
-    inputs = tf.keras.Input([None, TASK.features])
+def train(
+    example: Example, layer: tf.keras.layers.Layer, learning_rate: float, updates: int
+) -> tf.keras.Model:
+    """Batches of 32; ScanNTM's heads are made to move exactly in the second half."""
+    inputs = tf.keras.Input([None, example.task.features])
     y = tf.nest.flatten(layer(inputs))[0]
-    answer = tf.keras.layers.Dense(TASK.outputs, activation="sigmoid")(y)
+    answer = tf.keras.layers.Dense(example.task.outputs, activation="sigmoid")(y)
     model = tf.keras.Model(inputs, answer)
     optimizer = tf.keras.optimizers.Adam(learning_rate, global_clipnorm=10.0)
     model.compile(optimizer, "binary_crossentropy", jit_compile=True)
-    sharpen = TemperatureSchedule(layer, lambda batch: float(np.clip(2 - 2 * batch / BATCHES, 0.25, 1)))
+    sharpen = TemperatureSchedule(layer, lambda batch: float(np.clip(2 - 2 * batch / updates, 0.25, 1)))
     callbacks = [sharpen] if isinstance(layer, ScanNTM) else []
-    train_on = batches(TASK.sample, np.random.default_rng(0), batch_size=32, length=LENGTHS)
-    model.fit(train_on, steps_per_epoch=BATCHES, callbacks=callbacks)
+    train_on = batches(example.task.sample, np.random.default_rng(0), batch_size=32, **example.train)
+    model.fit(train_on, steps_per_epoch=updates, callbacks=callbacks)
     return model
 
 
@@ -83,16 +126,21 @@ def draw(batch, answer: np.ndarray, written: np.ndarray, read: np.ndarray, path:
 def main() -> None:
     """Parses the command line, trains, tests and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("layer", choices=["scan_ntm", "ntm_cell"])
+    parser.add_argument("task", choices=EXAMPLES)
+    parser.add_argument("layer", choices=LEARNING_RATE)
     parser.add_argument("picture", type=Path)
+    parser.add_argument("--batches", type=int, help="of 32 sequences to train on")
     arguments = parser.parse_args()
+    example = EXAMPLES[arguments.task]
     tf.keras.utils.set_random_seed(0)
     layer = memory_layer(arguments.layer)
-    model = train(layer, LEARNING_RATE[arguments.layer])
-    for length in (20, 40):
-        batch = TASK.sample(np.random.default_rng(1), batch_size=100, length=length)
-        print(f"length {length}: {wrong_bits(model.predict(batch.inputs, verbose=0), batch):.2f} wrong bits")
-    batch = TASK.sample(np.random.default_rng(1), batch_size=1, length=20)
+    updates = arguments.batches or example.batches
+    model = train(example, layer, LEARNING_RATE[arguments.layer], updates)
+    for sizes in example.test:
+        batch = example.task.sample(np.random.default_rng(1), batch_size=100, **sizes)
+        wrong = wrong_bits(model.predict(batch.inputs, verbose=0), batch)
+        print(", ".join(f"{name} {size}" for name, size in sizes.items()) + f": {wrong:.2f} wrong bits")
+    batch = example.task.sample(np.random.default_rng(1), batch_size=1, **example.test[0])
     draw(
         batch,
         model.predict(batch.inputs, verbose=0),

@@ -69,13 +69,20 @@ LAYERS = {
         initial="learned",
     ),
     "HardAttention": Entry(lambda **kwargs: HardAttention(4, **kwargs)),
+    "HardAttention, reinforce, seeded": Entry(
+        lambda **kwargs: HardAttention(4, estimator="reinforce", seed=1, **kwargs)
+    ),
     "HardAttention, straight-through, two": Entry(
         lambda **kwargs: HardAttention(4, estimator="straight_through", selections=2, **kwargs)
     ),
     "NTMCell": recurrent(NTMCell, slots=6, width=3, controller_units=5),
     "NTMCell, LSTM": recurrent(NTMCell, slots=6, width=3, controller_units=5, controller="lstm"),
+    "NTMCell, GRU, two heads": recurrent(
+        NTMCell, slots=6, width=3, controller_units=5, controller="gru", read_heads=2, write_heads=2
+    ),
     **{f"ReadHead, {a}": head(ReadHead, a) for a in ("ntm", "content", "direct", "attention")},
     "ScanNTM": scan_ntm(read_heads=("forward", "any")),
+    "ScanNTM, scan": scan_ntm(read_heads=("forward", "any"), execution="scan"),
     "ScanNTM, chunked": scan_ntm(read_heads=("forward", "any"), erase="scalar", execution="chunked"),
     "ScanNTM, content": scan_ntm(read_heads=("forward", "content")),
     "SoftAttention": Entry(lambda **kwargs: SoftAttention(4, **kwargs)),
@@ -84,7 +91,7 @@ LAYERS = {
         lambda layer, x, **kwargs: layer(x, query=x, **kwargs),
         over_time=False,
     ),
-    **{f"WriteHead, {a}": head(WriteHead, a) for a in ("ntm", "lru")},
+    **{f"WriteHead, {a}": head(WriteHead, a) for a in ("ntm", "content", "direct", "attention", "lru")},
 }
 OVER_TIME = sorted(name for name, entry in LAYERS.items() if entry.over_time)
 
