@@ -123,8 +123,9 @@ class Tuned(NamedTuple):
     learning_rate: float
     batch: int = 32
     clip: float = 10.0  # of the gradient's norm
-    # From half of this many sequences on the learning rate falls, to a twentieth of itself at their end.
+    # From half of this many sequences on the learning rate falls, to a fifth of itself near their end.
     falls_by: int | None = None
+    momentum: float | None = None  # of a running mean of the weights, which answers in their place
 
 
 UNTUNED = Tuned(2e-3)
@@ -133,7 +134,7 @@ TUNED = {
     ("copy", "ntm_cell"): Tuned(2e-3, batch=16),
     ("copy", "lstm"): Tuned(3e-3),
     ("associative_recall", "scan_ntm_stack"): Tuned(3e-3),
-    ("repeat_copy", "ntm_cell_lstm"): Tuned(2e-3, batch=4, clip=1.0, falls_by=30_000),
+    ("repeat_copy", "ntm_cell_lstm"): Tuned(2e-3, batch=4, clip=1.0, falls_by=40_000, momentum=0.995),
 }
 
 
@@ -150,16 +151,18 @@ class Learner:
     def __init__(self, name: str, setting: Setting, tuned: Tuned):
         self._name, self.setting, self.tuned = name, setting, tuned
         self.model = make_model(name, setting.task)
+        self.answering = make_model(name, setting.task) if tuned.momentum else self.model
         self.optimizer = tf.keras.optimizers.Adam(tuned.learning_rate, global_clipnorm=tuned.clip)
         self.optimizer.build(self.model.trainable_variables)
         self._compiled_step = tf.function(self._step, jit_compile=True)
-        self.answer = tf.function(self.model, jit_compile=True)
+        self.answer = tf.function(self.answering, jit_compile=True)
         for batch in setting.shapes(np.random.default_rng(0), tuned.batch):  # before anything is timed
             self._update(batch)
 
     def restart(self, seed: int) -> None:
-        tf.keras.utils.set_random_seed(seed)
-        self.model.set_weights(make_model(self._name, self.setting.task).get_weights())
+        for model in (self.model, self.answering):
+            tf.keras.utils.set_random_seed(seed)
+            model.set_weights(make_model(self._name, self.setting.task).get_weights())
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
         self.set_learning_rate(1.0)
@@ -173,6 +176,7 @@ class Learner:
                 layer.temperature.assign(temperature)
 
     def _step(self, batch: Batch) -> tf.Tensor:
+        answer = self.answering(batch.inputs)
         with tf.GradientTape() as tape:
             logits = self.model(batch.inputs)
             entropy = tf.nn.sigmoid_cross_entropy_with_logits(batch.targets, logits)
@@ -180,7 +184,10 @@ class Learner:
             loss = tf.reduce_sum(counted) / tf.reduce_sum(batch.mask) / logits.shape[-1]
         gradients = tape.gradient(loss, self.model.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
-        wrong = tf.cast((logits > 0) != (batch.targets > 0.5), tf.float32)
+        if self.tuned.momentum:
+            for mean, weight in zip(self.answering.weights, self.model.weights, strict=True):
+                mean.assign_add((1.0 - self.tuned.momentum) * (weight - mean))
+        wrong = tf.cast((answer > 0) != (batch.targets > 0.5), tf.float32)
         return tf.reduce_mean(tf.reduce_sum(wrong * batch.mask[..., tf.newaxis], axis=[1, 2]))
 
     def _update(self, batch: Batch) -> float:
@@ -198,7 +205,7 @@ def converge(learner: Learner, rng: np.random.Generator) -> dict:
     curve, sequences, started, solved = [], 0, time.perf_counter(), False
     while sequences < learner.setting.budget and not solved:
         if falls_by:
-            learner.set_learning_rate(min(1.0, max(0.05, 2.0 * (1.0 - sequences / falls_by))))
+            learner.set_learning_rate(min(1.0, max(0.2, 2.0 * (1.0 - sequences / falls_by))))
         recent.append(learner.train(rng))
         sequences += batch
         if sequences % (WINDOW // 2) == 0:

@@ -82,7 +82,6 @@ LAYERS = {
     ),
     **{f"ReadHead, {a}": head(ReadHead, a) for a in ("ntm", "content", "direct", "attention")},
     "ScanNTM": scan_ntm(read_heads=("forward", "any")),
-    "ScanNTM, scan": scan_ntm(read_heads=("forward", "any"), execution="scan"),
     "ScanNTM, chunked": scan_ntm(read_heads=("forward", "any"), erase="scalar", execution="chunked"),
     "ScanNTM, content": scan_ntm(read_heads=("forward", "content")),
     "SoftAttention": Entry(lambda **kwargs: SoftAttention(4, **kwargs)),
