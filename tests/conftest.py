@@ -72,6 +72,36 @@ class EverySpace(gym.Env):
         return self._observe(), float(action[1]), False, self._t == 6, {}
 
 
+class OneAllowed(gym.Env):
+    """Three actions of which one is allowed, another in each step; a forbidden one raises. Five steps."""
+
+    action_space = gym.spaces.Discrete(3)
+
+    def __init__(self, mask_in: str = "observation"):
+        self._mask_in = mask_in
+        self.observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+        if mask_in == "observation":
+            parts = {"x": self.observation_space, "action_mask": gym.spaces.MultiBinary(3)}
+            self.observation_space = gym.spaces.Dict(parts)
+
+    def _observe(self):
+        x, mask = np.zeros(1, np.float32), np.eye(3, dtype=np.int8)[self._allowed]
+        if self._mask_in == "observation":
+            return {"x": x, "action_mask": mask}, {}
+        return x, {"action_mask": mask} if self._mask_in == "info" else {}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._t, self._allowed = 0, int(self.np_random.integers(3))
+        return self._observe()
+
+    def step(self, action):
+        assert action == self._allowed, "a forbidden action"
+        self._t, self._allowed = self._t + 1, int(self.np_random.integers(3))
+        observation, info = self._observe()
+        return observation, 1.0, self._t == 5, False, info
+
+
 class FourActions(RememberFirst):
     """RememberFirst with an action too many."""
 
@@ -80,6 +110,7 @@ class FourActions(RememberFirst):
 
 gym.register("tests/FourActions-v0", FourActions)
 gym.register("tests/RememberFirst-v0", RememberFirst)
+gym.register("tests/OneAllowed-v0", OneAllowed)
 gym.register("tests/EverySpace-v0", EverySpace)
 gym.register("tests/NaNReward-v0", NaNReward)
 

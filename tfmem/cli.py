@@ -207,6 +207,7 @@ def evaluate(
             env_kwargs={**own, **_parse_settings(env_arguments)},
             previous_action=description.get("previous_action", False),
             previous_reward=description.get("previous_reward", False),
+            action_mask=description.get("action_mask", False),
         )
         _require_fit(environment, policy.observation, policy.actions)
     with working(f"playing {episodes} episodes"):
@@ -366,6 +367,7 @@ def play(
             env_kwargs=_parse_settings(env_arguments),
             previous_action="observation_previous_action" in policy.observation,
             previous_reward="observation_previous_reward" in policy.observation,
+            action_mask="observation_action_mask" in policy.observation,
         )
         _require_fit(environment, policy.observation, policy.actions)
         with working(f"playing {episodes} episodes"):

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from tfmem.agents import n_step_targets, trained_steps
+from tfmem.agents import n_step_targets, rescale, trained_steps, unscale, window_priority
 
 F, M, L = (int(t) for t in (ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST))
 
@@ -64,3 +64,17 @@ def test_burn_in_masks_until_an_episode_starts_inside_the_window():
     assert counted([M, M, M, M, M, M], burn_in=3) == [0, 0, 0, 1, 1, 0]
     assert counted([F, M, M, M, M, M], burn_in=3) == [1, 1, 1, 1, 1, 0]
     assert counted([M, L, F, M, M, M], burn_in=4) == [0, 0, 1, 1, 1, 0]
+
+
+def test_rescaling_by_hand_and_back():
+    # h(3) = √4 - 1 + .003 = 1.003; h(-8) = -(√9 - 1) - .008 = -2.008; h(0) = 0.
+    np.testing.assert_allclose(rescale(tf.constant([3.0, -8.0, 0.0])), [1.003, -2.008, 0], atol=1e-6)
+    x = tf.constant([-1e4, -3.0, -1e-2, 0.0, 0.5, 70.0, 1e5], tf.float64)
+    np.testing.assert_allclose(unscale(rescale(x)), x, rtol=1e-9)
+
+
+def test_a_windows_priority_is_mostly_its_greatest_error():
+    # .9 * 4 + .1 * (1 + 4 + 1) / 3 = 3.8, the frame that does not count left out; none that counts: 0.
+    error = tf.constant([[1.0, -4.0, 1.0, 99.0], [1.0, 1.0, 1.0, 1.0]])
+    counts = tf.constant([[True, True, True, False], [False] * 4])
+    np.testing.assert_allclose(window_priority(error, counts), [3.8, 0.0], rtol=1e-6)

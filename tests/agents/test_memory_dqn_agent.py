@@ -33,7 +33,7 @@ class RunningSum(network.Network):
             previous = network_state["sum"] if network_state else tf.zeros_like(observation)
             total = observation + tf.where(step_type == ts.StepType.FIRST, 0.0, previous)
             return total[..., None] * self._scales, {"sum": total}
-        total, sums = tf.zeros_like(observation[:, 0]), []
+        total, sums = network_state["sum"] if network_state else tf.zeros_like(observation[:, 0]), []
         for t in range(observation.shape[1]):
             total = observation[:, t] + tf.where(step_type[:, t] == ts.StepType.FIRST, 0.0, total)
             sums.append(total)
@@ -133,6 +133,48 @@ def test_importance_weights_weigh_windows():
     window = experience(np.repeat(SUMS, 2, 0), [[F, M, M, M]] * 2)
     found = agent_of(RunningSum())._loss(window, gamma=1.0, weights=tf.constant([1.0, 3.0]))
     np.testing.assert_allclose(found.loss, 2.0)  # six errors of 1, three of them thrice: 12 / 6
+
+
+def test_a_window_goes_on_from_the_state_it_is_given():
+    # The sum was 100 before the window, so Q is 101, 102, 103.
+    # γ = .5: 10 + .5 * 102 - 101 = -40; 10 + .5 * 103 - 102 = -40.5. A FIRST frame starts from 0 all the same.
+    ones = np.ones([1, 3], np.float32)
+    made = agent_of(RunningSum())
+    state = {"sum": tf.constant([100.0])}
+    found = made._loss(experience(ones, [[M, M, M]], reward=10), gamma=0.5, initial_state=state)
+    np.testing.assert_allclose(found.extra.td_error, [[-40, -40.5, 0]])
+    found = made._loss(experience(ones, [[F, M, M]]), gamma=1.0, initial_state=state)
+    np.testing.assert_allclose(found.extra.td_error, [[1, 1, 0]])
+
+
+def test_training_passes_the_state_on():
+    made = agent_of(RunningSum(), gamma=0.5, gradient_clipping=None)
+    window = experience(np.ones([1, 3], np.float32), [[M, M, M]], reward=10)
+    assert made._loss(window, gamma=1.0).extra.td_error[0, 0] == 11  # 10 + 2 - 1, from its own state
+    info = made.train(window, initial_state={"sum": tf.constant([100.0])})
+    np.testing.assert_allclose(info.extra.td_error, [[-40, -40.5, 0]])
+    # .9 * 40.5 + .1 * 40.25 = 40.475
+    np.testing.assert_allclose(info.extra.priority, [40.475], rtol=1e-6)
+
+
+def test_value_rescaling():
+    # Q_0 = Q_1 = 3. h⁻¹(3) is the x with √(x + 1) = 4 - .001 x: 14.881, as √15.881 = 3.9851 = 4 - .0149.
+    # The target is h(10 + .5 x) = h(17.441) = √18.441 - 1 + .0174 = 3.3117.
+    made = agent_of(RunningSum(), value_rescaling=True)
+    window = experience(np.array([[3.0, 0.0]], np.float32), [[F, M]], reward=10)
+    found = made._loss(window, gamma=0.5)
+    np.testing.assert_allclose(found.extra.td_error, [[0.3117, 0]], atol=1e-4)
+
+
+def test_a_target_can_be_a_copy_now_and_then():
+    made = agent_of(memory_network(), SUIT, target_update_tau=1.0, target_update_period=2)
+    online, target = made._q_network.variables, made._target_q_network.variables
+    before = [v.numpy() for v in target]
+    made.train(random_window())
+    np.testing.assert_array_equal(target[0], before[0])
+    made.train(random_window())
+    for o, t in zip(online, target, strict=True):
+        np.testing.assert_array_equal(o, t)
 
 
 def test_huber_is_the_default():

@@ -5,7 +5,7 @@ from tf_agents.environments import utils as environment_utils
 from tf_agents.trajectories import time_step as ts
 
 from tests.conftest import RECALL
-from tfmem.environments import GymnasiumEnvironment, load
+from tfmem.environments import GymnasiumEnvironment, load, longest_episode
 from tfmem.errors import InvalidInput
 
 F, M, L = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
@@ -112,3 +112,38 @@ def test_another_autoreset_mode_is_refused():
     )
     with pytest.raises(InvalidInput, match="autoreset mode must be"):
         GymnasiumEnvironment(same_step)
+
+
+@pytest.mark.parametrize("extra", [{}, {"previous_action": True}])
+@pytest.mark.parametrize("mask_in", ["observation", "info"])
+def test_action_masks_are_a_part_of_the_observation(mask_in, extra):
+    environment = load(
+        "tests/OneAllowed-v0", num_envs=2, env_kwargs={"mask_in": mask_in}, action_mask=True, **extra
+    )
+    time_step = environment.reset()
+    for _ in range(12):  # over the ends of episodes
+        mask = time_step.observation["action_mask"]
+        np.testing.assert_array_equal(mask.sum(1), 1)
+        assert set(time_step.observation) == set(environment.observation_spec())
+        time_step = environment.step(mask.argmax(1))
+
+
+def test_an_action_mask_that_is_not_there_is_named():
+    environment = load("tests/OneAllowed-v0", env_kwargs={"mask_in": "nowhere"}, action_mask=True)
+    with pytest.raises(InvalidInput, match="action_mask: the environment gives none"):
+        environment.reset()
+
+
+def test_workers_step_the_same_episodes():
+    def play(workers):
+        environment = load("tests/RememberFirst-v0", num_envs=2, workers=workers, seed=3)
+        steps = [environment.reset(), *(environment.step(zeros(environment)) for _ in range(8))]
+        environment.close()
+        return np.stack([step.reward for step in steps]), np.stack([step.observation for step in steps])
+
+    for own, other in zip(play(False), play(True), strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_the_longest_episode_is_found_by_playing():
+    assert longest_episode("tests/RememberFirst-v0", {"length": 9}) == 10  # nine steps and the first frame

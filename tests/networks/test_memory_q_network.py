@@ -198,3 +198,22 @@ def test_gradients_reach_every_parameter(network, window):
         strict=True,
     ):
         assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.name
+
+
+MASKED = {"suit": SUIT, "action_mask": tensor_spec.BoundedTensorSpec([3], tf.int8, 0, 1)}
+
+
+def test_forbidden_actions_have_the_lowest_value_and_the_mask_is_seen_by_nothing_else():
+    network = build(NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8, action_mask=True), MASKED)
+    suits = tf.constant([1, 1, 1], tf.int64)
+    mask = tf.constant([[1, 1, 1], [0, 1, 1], [0, 0, 0]], tf.int8)
+    q_values = network({"suit": suits, "action_mask": mask})[0].numpy()
+    np.testing.assert_array_equal(q_values[0, 1:], q_values[1, 1:])
+    assert q_values[1, 0] == -1e9
+    np.testing.assert_array_equal(q_values[0], q_values[2])  # nothing allowed, nothing forbidden
+
+
+def test_a_missing_action_mask_is_named():
+    for spec in (SUIT, {"suit": SUIT, "action_mask": tensor_spec.BoundedTensorSpec([2], tf.int8, 0, 1)}):
+        with pytest.raises(InvalidInput, match=r"observation.action_mask's shape must be \(3,\)"):
+            MemoryQNetwork(spec, ACTIONS, NetworkConfig(action_mask=True))

@@ -10,15 +10,15 @@ from tfmem.training import PRESETS, TrainConfig, make_config
 @pytest.mark.parametrize("core", ["scan_ntm", "lstm", "none"])
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_json_round_trip(preset, core):
-    overrides = {"core": core, "env_kwargs": {"k": 10}, "seed": 3}
-    config = make_config("CartPole-v1", preset=preset, overrides=overrides)
+    overrides = {"core": core, "env_kwargs": {"length": 10}, "seed": 3}
+    config = make_config("tests/RememberFirst-v0", preset=preset, overrides=overrides)
     assert TrainConfig.from_dict(json.loads(config.to_json())) == config
 
 
 def test_overrides():
-    assert make_config("X", overrides={"core": "lstm", "core.units": 5}).core == LSTMConfig(units=5)
-    assert make_config("X", overrides={"core.slots": 5}).core == ScanNTMConfig(slots=5)
-    assert make_config("X", overrides={"gamma": 1}).gamma == 1.0
+    assert make_config("CartPole-v1", overrides={"core": "lstm", "core.units": 5}).core == LSTMConfig(units=5)
+    assert make_config("CartPole-v1", overrides={"core.slots": 5}).core == ScanNTMConfig(slots=5)
+    assert make_config("CartPole-v1", overrides={"gamma": 1}).gamma == 1.0
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_overrides():
         ({"core.read_heads": 5}, "heads must be a list such as"),
         ({"attention_window": 1}, "attention_window must be 0, or at least 2"),
         ({"sequence_length": 1}, "sequence_length must be at least 2"),
-        ({"burn_in": 103}, "burn_in must be between 0 and sequence_length - 2 = 102"),
+        ({"burn_in": 51, "sequence_length": 52}, "burn_in must be between 0 and sequence_length - 2 = 50"),
         ({"replay_capacity": 100}, "replay_capacity must be at least"),
         ({"core": "transformer"}, "core must be one of scan_ntm, lstm, none"),
         ({"core.slots": 1}, "core.slots must be at least 2"),
@@ -60,3 +60,10 @@ def test_what_does_not_fit_is_named(overrides, named):
 def test_an_unknown_preset_is_named():
     with pytest.raises(InvalidInput, match="preset must be one of"):
         make_config("CartPole-v1", preset="magic")
+
+
+def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():
+    config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": 9}})
+    assert (config.sequence_length, config.core.slots, config.collect_steps) == (11, 10, 5)
+    lstm = make_config("tests/RememberFirst-v0", overrides={"core": "lstm", "sequence_length": 7})
+    assert (lstm.sequence_length, lstm.core) == (7, LSTMConfig())

@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import RECALL, TINY
 from tfmem.environments import load
 from tfmem.errors import InvalidInput
+from tfmem.layers import ScanNTM
+from tfmem.networks import LSTMConfig
 from tfmem.training import (
     Diverged,
     Interrupted,
@@ -21,6 +23,7 @@ from tfmem.training import (
     make_config,
     train,
 )
+from tfmem.training.learner import Learner
 
 
 def rows(folder):
@@ -195,3 +198,53 @@ def test_what_was_learned_needs_its_memory(trained_run):
     ablated = evaluate(trained_run.policy, environment, episodes=50, seed=0, ablate_memory=True)
     assert whole.mean_return >= 0.99
     assert ablated.mean_return <= -0.3
+
+
+@pytest.mark.parametrize("mask_in", ["observation", "info"])
+def test_only_allowed_actions_are_taken(mask_in, tiny_config, tmp_path):
+    """In exploration, evaluation and by the policy that is left; the environment raises otherwise."""
+    masked = dataclasses.replace(
+        tiny_config,
+        env_id="tests/OneAllowed-v0",
+        env_kwargs={"mask_in": mask_in},
+        action_mask=True,
+        env_steps=500,
+    )
+    assert train(masked, tmp_path / "run").final_return == 5.0
+    run = load_run(tmp_path / "run")
+    environment = load("tests/OneAllowed-v0", env_kwargs=masked.env_kwargs, action_mask=True)
+    assert evaluate(run.policy, environment, episodes=3, seed=0).mean_return == 5.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stored_state": True, "burn_in": 3, "priority_exponent": 0.9, "n_step": 3, "value_rescaling": True},
+        {"stored_state": True, "core": LSTMConfig(units=8), "target_tau": 1.0, "target_period": 10},
+        {"exploration": "ladder", "epsilon": 0.4, "priority_exponent": 0.6, "double_q": False},
+        {"workers": True, "attention_window": 3},
+    ],
+)
+def test_options_learn_together(options, tiny_config, tmp_path):
+    config = dataclasses.replace(tiny_config, **options)
+    result = train(config, tmp_path / "run")
+    assert result.best_return > 2.5  # of 5; at random 1.67
+
+
+def test_the_ladder_gives_each_environment_its_own_epsilon(tiny_config):
+    config = dataclasses.replace(tiny_config, exploration="ladder", epsilon=0.4)
+    learner = Learner(load(config.env_id, num_envs=4), config)
+    np.testing.assert_allclose(learner.epsilon(), 1.0)
+    learner.env_steps.assign(config.epsilon_steps)
+    # .4 to the powers 1, 1 + 7/3, 1 + 14/3, 8.
+    np.testing.assert_allclose(learner.epsilon(), [0.4, 0.0471, 0.00556, 0.000655], rtol=2e-3)
+
+
+def test_heads_are_made_sharp_in_the_middle_of_a_run(tiny_config):
+    learner = Learner(load(tiny_config.env_id, num_envs=4), tiny_config)
+    for share, expected in ((0.0, 1.0), (0.2, 1.0), (0.4, 0.625), (0.6, 0.25), (1.0, 0.25)):
+        learner.env_steps.assign(int(share * tiny_config.env_steps))
+        np.testing.assert_allclose(learner.temperature(), expected, rtol=1e-6)
+    learner.network.set_temperature(learner.temperature())
+    (core,) = (layer for layer in learner.network.layers if isinstance(layer, ScanNTM))
+    np.testing.assert_allclose(core.temperature, 0.25)

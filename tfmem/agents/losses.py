@@ -68,3 +68,41 @@ def trained_steps(step_type: tf.Tensor, burn_in: int = 0) -> tf.Tensor:
     started = tf.cumsum(tf.cast(tf.equal(step_type, ts.StepType.FIRST), tf.int32), axis=1) > 0
     warm = tf.range(tf.shape(step_type)[1]) >= burn_in
     return _has_successor(step_type) & (started | warm)
+
+
+# ε of `rescale`, as in Pohlen et al. (2018).
+RESCALING = 1e-3
+
+
+def rescale(x: tf.Tensor) -> tf.Tensor:
+    """`h(x) = sign(x) (√(|x| + 1) − 1) + ε x`, ε = .001, element by element [Pohlen et al., 2018, eq. 8].
+
+    Makes returns of very different size comparable without clipping rewards.
+    """
+    return tf.sign(x) * (tf.sqrt(tf.abs(x) + 1.0) - 1.0) + RESCALING * x
+
+
+def unscale(x: tf.Tensor) -> tf.Tensor:
+    """The inverse of `rescale`: `sign(x) (((√(1 + 4ε (|x| + 1 + ε)) − 1) / 2ε)² − 1)`."""
+    root = tf.sqrt(1.0 + 4.0 * RESCALING * (tf.abs(x) + 1.0 + RESCALING))
+    return tf.sign(x) * (tf.square((root - 1.0) / (2.0 * RESCALING)) - 1.0)
+
+
+# η of `window_priority`, as in Kapturowski et al. (2019).
+GREATEST_SHARE = 0.9
+
+
+def window_priority(td_error: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """`η max_t |δ_t| + (1 − η) mean_t |δ_t|`, η = .9, of each window [Kapturowski et al., 2019].
+
+    Args:
+      td_error: `[B, T]`, δ.
+      counts: `[B, T]` bool, the frames that count; a window without any has priority 0.
+
+    Returns:
+      `[B]`, no gradient.
+    """
+    size = tf.where(counts, tf.abs(td_error), 0.0)
+    number = tf.math.count_nonzero(counts, axis=1, dtype=size.dtype)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(size, axis=1), number)
+    return tf.stop_gradient(GREATEST_SHARE * tf.reduce_max(size, axis=1) + (1.0 - GREATEST_SHARE) * mean)

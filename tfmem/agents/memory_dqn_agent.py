@@ -1,5 +1,7 @@
 """A DQN agent that is right for networks with memory."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 from tf_agents.agents import tf_agent
 from tf_agents.agents.dqn import dqn_agent
@@ -8,8 +10,16 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 from tf_agents.utils import common
 
-from tfmem.agents.losses import n_step_targets, trained_steps
+from tfmem.agents.losses import n_step_targets, rescale, trained_steps, unscale, window_priority
 from tfmem.errors import require
+
+
+class LossDetails(NamedTuple):
+    """What `MemoryDqnAgent` tells of a loss beside its value."""
+
+    td_loss: tf.Tensor  # [B, T], zero where a frame does not count
+    td_error: tf.Tensor  # [B, T], zero where a frame does not count
+    priority: tf.Tensor  # [B], `tfmem.agents.window_priority`
 
 
 class MemoryDqnAgent(dqn_agent.DqnAgent):
@@ -33,6 +43,9 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
     - `n_step_update > 1` works with memory, and windows may be of any length from 2.
     - Frames without a successor in their episode, and `burn_in` frames at the start of a window that begins
       inside an episode, are masked.
+    - `train` and `loss` take the network state that a window began with.
+    - With `value_rescaling` the network learns `h(Q)`: `Yⁿ` is computed from `h⁻¹(V)`, and δ is
+      `h(Yⁿ) − Q` (`tfmem.agents.rescale`).
 
     Args:
       time_step_spec: as `DqnAgent`.
@@ -42,6 +55,7 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
       n_step_update: n, also with a network that has a state.
       burn_in: frames at a window's start that only warm the state up.
       double_q: choose the bootstrap action by the online network; False for the target network's own.
+      value_rescaling: learn `h(Q)` in place of Q, for returns of very different size.
       **kwargs: every other argument of `DqnAgent`.
 
     Raises:
@@ -58,6 +72,7 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
         n_step_update: int = 1,
         burn_in: int = 0,
         double_q: bool = True,
+        value_rescaling: bool = False,
         **kwargs,
     ):
         require(n_step_update >= 1, "n_step_update", n_step_update, "at least 1")
@@ -67,8 +82,19 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
         self._n_step_update = n_step_update
         self._burn_in = burn_in
         self._double_q = double_q
+        self._value_rescaling = value_rescaling
+        self._initial_state = ()
         # Windows of any length, also for a network without a state.
         self._train_sequence_length = None
+
+    def _train(self, experience, weights, initial_state=()):
+        """One update; `initial_state` is the networks' before the windows' first frames, () for their own."""
+        # Upstream's update calls `_loss` without it.
+        self._initial_state = initial_state
+        try:
+            return super()._train(experience, weights)
+        finally:
+            self._initial_state = ()
 
     def _loss(
         self,
@@ -78,6 +104,7 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
         reward_scale_factor=1.0,
         weights=None,
         training=False,
+        initial_state=None,
     ):
         """The masked mean TD loss over `experience`, a `Trajectory` of `[B, T, ...]`; see the class.
 
@@ -88,10 +115,11 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
           reward_scale_factor: multiplies the rewards.
           weights: `[B]` importance weights of the windows, or None.
           training: passed to the online network.
+          initial_state: of both networks before the first frame of each window; () for their own, None for
+            what `train` was given.
 
         Returns:
-          `LossInfo` with the scalar loss, and in `extra` the TD losses and TD errors `[B, T]`, zero where
-          a frame does not count.
+          `LossInfo` with the scalar loss, and `LossDetails` in `extra`.
         """
         td_errors_loss_fn = td_errors_loss_fn or self._td_errors_loss_fn
         observation, mask = experience.observation, None
@@ -99,21 +127,26 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
             observation, mask = self._observation_and_action_constraint_splitter(observation)
 
         with tf.name_scope("loss"):
-            q_values, _ = self._q_network(observation, step_type=experience.step_type, training=training)
-            target_q_values, _ = self._target_q_network(observation, step_type=experience.step_type)
+            state = self._initial_state if initial_state is None else initial_state
+            inputs = {"step_type": experience.step_type, "network_state": state}
+            q_values, _ = self._q_network(observation, **inputs, training=training)
+            target_q_values, _ = self._target_q_network(observation, **inputs)
             chosen_by = q_values if self._double_q else target_q_values
             if mask is not None:
                 chosen_by = tf.where(tf.cast(mask, tf.bool), chosen_by, chosen_by.dtype.min)
             values = tf.gather(target_q_values, tf.argmax(chosen_by, axis=-1), batch_dims=2)
             targets = n_step_targets(
-                values,
+                unscale(values) if self._value_rescaling else values,
                 rewards=reward_scale_factor * experience.reward,
                 discounts=gamma * experience.discount,
                 step_type=experience.step_type,
                 n=self._n_step_update,
             )
+            if self._value_rescaling:
+                targets = rescale(targets)
             taken = tf.gather(q_values, tf.cast(experience.action, tf.int32), batch_dims=2)
-            counts = tf.cast(trained_steps(experience.step_type, self._burn_in), taken.dtype)
+            trained = trained_steps(experience.step_type, self._burn_in)
+            counts = tf.cast(trained, taken.dtype)
             td_error = counts * (targets - taken)
             td_loss = counts * td_errors_loss_fn(targets, taken)
             weighted = td_loss if weights is None else td_loss * tf.reshape(weights, [-1, 1])
@@ -128,4 +161,5 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
             step=self.train_step_counter,
             name_scope="Losses/",
         )
-        return tf_agent.LossInfo(loss, dqn_agent.DqnLossInfo(td_loss=td_loss, td_error=td_error))
+        details = LossDetails(td_loss, td_error, window_priority(td_error, trained))
+        return tf_agent.LossInfo(loss, details)

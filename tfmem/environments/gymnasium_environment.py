@@ -34,6 +34,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
       previous_action: add the previous action to the observation, 0 at an episode's start. The observation
         becomes a dict of `observation` and `previous_action`.
       previous_reward: the same with the previous reward.
+      action_mask: the environment says which actions are allowed: in a part `action_mask` of its
+        observations, or else in its infos by that name, from where it becomes such a part.
       seed: seeds the environments at their first reset; environment i gets `seed + i`.
 
     Raises:
@@ -46,6 +48,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         *,
         previous_action: bool = False,
         previous_reward: bool = False,
+        action_mask: bool = False,
         seed: int | None = None,
     ):
         super().__init__(handle_auto_reset=False)
@@ -64,8 +67,19 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             (), np.int32, 0, action_count(environment.single_action_space) - 1, "action"
         )
         self._observation_spec = observation_spec(environment.single_observation_space)
-        if previous_action or previous_reward:
+        space = environment.single_observation_space
+        observed = isinstance(space, gym.spaces.Dict) and "action_mask" in space.spaces
+        self._mask_from_info = action_mask and not observed
+        self._adds = previous_action or previous_reward or self._mask_from_info
+        if self._adds:
             self._observation_spec = {"observation": self._observation_spec}
+        if self._mask_from_info:
+            self._observation_spec["action_mask"] = array_spec.BoundedArraySpec(
+                (self._action_spec.maximum + 1,), np.int8, 0, 1, "action_mask"
+            )
+        elif self._adds and action_mask:
+            self._observation_spec["action_mask"] = self._observation_spec["observation"].pop("action_mask")
+        self._lifts_mask = self._adds and action_mask and observed
         if previous_action:
             self._observation_spec["previous_action"] = array_spec.BoundedArraySpec(
                 (), np.int64, 0, self._action_spec.maximum, "previous_action"
@@ -103,7 +117,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         self._environment.close()
 
     def _reset(self) -> ts.TimeStep:
-        observation, _ = self._environment.reset(seed=self._next_seed)
+        observation, info = self._environment.reset(seed=self._next_seed)
         self._next_seed = None
         self._ended = np.zeros(self.batch_size, bool)
         nothing = np.zeros(self.batch_size, np.float32)
@@ -111,13 +125,13 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             step_type=np.full(self.batch_size, ts.StepType.FIRST, np.int32),
             reward=nothing,
             discount=np.ones(self.batch_size, np.float32),
-            observation=self._observe(observation, nothing.astype(np.int64), nothing),
+            observation=self._observe(observation, info, nothing.astype(np.int64), nothing),
         )
 
     def _step(self, action) -> ts.TimeStep:
         first = self._ended
         own_action = to_action(self._environment.single_action_space, action)
-        observation, reward, terminated, truncated, _ = self._environment.step(own_action)
+        observation, reward, terminated, truncated, info = self._environment.step(own_action)
         last = (terminated | truncated) & ~first
         reward = np.where(first, 0.0, reward).astype(np.float32)
         self._ended = last
@@ -128,19 +142,35 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             step_type=step_type,
             reward=reward,
             discount=np.where(terminated & last, 0.0, 1.0).astype(np.float32),
-            observation=self._observe(observation, np.where(first, 0, action), reward),
+            observation=self._observe(observation, info, np.where(first, 0, action), reward),
         )
 
-    def _observe(self, observation, previous_action, previous_reward):
+    def _observe(self, observation, info, previous_action, previous_reward):
         observation = to_observation(self._environment.single_observation_space, observation)
-        if not (self._previous_action or self._previous_reward):
+        if not self._adds:
             return observation
         parts = {"observation": observation}
+        if self._lifts_mask:
+            parts["action_mask"] = observation.pop("action_mask")
+        if self._mask_from_info:
+            parts["action_mask"] = self._mask(info)
         if self._previous_action:
             parts["previous_action"] = previous_action.astype(np.int64)
         if self._previous_reward:
             parts["previous_reward"] = previous_reward
         return parts
+
+    def _mask(self, info) -> np.ndarray:
+        """The action masks in a vector environment's infos, `[E, actions]` int8."""
+        actions = self._action_spec.maximum + 1
+        if not np.all(info.get("_action_mask", False)):
+            raise InvalidInput(
+                "action_mask: the environment gives none, in a part 'action_mask' of its observations or its "
+                "infos; set action_mask=false"
+            )
+        mask = np.asarray(list(info["action_mask"]), np.int8)
+        require(mask.shape[1:] == (actions,), "the action mask's shape", mask.shape[1:], f"({actions},)")
+        return mask
 
 
 def load(
@@ -150,6 +180,8 @@ def load(
     env_kwargs: Mapping[str, Any] | None = None,
     previous_action: bool = False,
     previous_reward: bool = False,
+    action_mask: bool = False,
+    workers: bool = False,
     seed: int | None = None,
 ) -> GymnasiumEnvironment:
     """Makes `num_envs` copies of a registered Gymnasium environment as one batched environment.
@@ -160,6 +192,8 @@ def load(
       env_kwargs: arguments of the environment itself.
       previous_action: see `GymnasiumEnvironment`.
       previous_reward: see `GymnasiumEnvironment`.
+      action_mask: see `GymnasiumEnvironment`.
+      workers: step each copy in a process of its own, which pays where a step takes milliseconds.
       seed: see `GymnasiumEnvironment`.
 
     Raises:
@@ -171,15 +205,56 @@ def load(
     require(num_envs >= 1, "num_envs", num_envs, "at least 1")
     _register(env_id)
     try:
-        vector = gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync", **(env_kwargs or {}))
+        vector = gym.make_vec(
+            env_id,
+            num_envs=num_envs,
+            vectorization_mode="async" if workers else "sync",
+            **(env_kwargs or {}),
+        )
     except gym.error.UnregisteredEnv as error:
         raise InvalidInput(_unknown(env_id)) from error
     except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InvalidInput(f"environment {env_id!r} cannot be made: {reason[0]}") from error
     return GymnasiumEnvironment(
-        vector, previous_action=previous_action, previous_reward=previous_reward, seed=seed
+        vector,
+        previous_action=previous_action,
+        previous_reward=previous_reward,
+        action_mask=action_mask,
+        seed=seed,
     )
+
+
+# Random episodes that `longest_episode` plays, and where it cuts them.
+PROBED_EPISODES = 4
+LONGEST = 1_024
+
+
+def longest_episode(
+    env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_mask: bool = False
+) -> int:
+    """Frames of the longest of a few episodes played at random, the first and the last included.
+
+    Episodes are cut at 1,024 frames.
+
+    Raises:
+      InvalidInput: as `load`.
+    """
+    environment = load(
+        env_id, num_envs=PROBED_EPISODES, env_kwargs=env_kwargs, action_mask=action_mask, seed=0
+    )
+    rng = np.random.default_rng(0)
+    running = np.ones(PROBED_EPISODES, bool)
+    time_step, frames = environment.reset(), 1
+    while running.any() and frames < LONGEST:
+        lot = rng.random([PROBED_EPISODES, environment.action_spec().maximum + 1])
+        if action_mask:
+            lot *= time_step.observation["action_mask"]
+        time_step = environment.step(lot.argmax(axis=1))
+        running &= ~time_step.is_last()
+        frames += 1
+    environment.close()
+    return frames
 
 
 def _register(env_id: str) -> None:

@@ -67,12 +67,14 @@ class NetworkConfig:
       attention_window: soft attention over this many most recent encoded observations, the current one
         included, is joined to the core's input; 0 for none.
       hidden: width of the hidden layer before the dueling head.
+      action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
 
     embedding: int = 64
     core: CoreConfig = field(default_factory=ScanNTMConfig)
     attention_window: int = 0
     hidden: int = 128
+    action_mask: bool = False
 
     def __post_init__(self):
         require(self.embedding >= 1, "embedding", self.embedding, "at least 1")

@@ -7,10 +7,17 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import nest_utils
 
 from tfmem._keras import keras
+from tfmem.errors import require
+from tfmem.layers import ScanNTM
 from tfmem.layers.scan_ntm import State
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.stateful import stateful_layers
+
+# The part of an observation that says which actions are allowed, `[actions]`, 0 or 1.
+ACTION_MASK = "action_mask"
+# The Q-value of an action that is not allowed: below any other, and still a number that JSON can hold.
+FORBIDDEN = -1e9
 
 
 class MemoryQNetwork(network.Network):
@@ -25,6 +32,11 @@ class MemoryQNetwork(network.Network):
     T steps and return Q-values `[B, T, actions]`. Wherever `step_type` is FIRST, every layer that remembers
     starts from its own initial state, whatever state came in: policies may pass zeros there.
 
+    With `config.action_mask` the part `action_mask` of the observation says which actions are allowed. It is
+    not encoded; the Q-values of the others are -1e9, so that whoever takes the greatest, in exploration,
+    targets, evaluation and in an export, takes one that is allowed. Where it allows nothing, as an
+    environment may after an episode's end, nothing is forbidden.
+
     `copy()` builds new layers from the same configuration and shares no variable.
 
     Example:
@@ -38,7 +50,7 @@ class MemoryQNetwork(network.Network):
       name: the network's name.
 
     Raises:
-      InvalidInput: when a part of the observation cannot be encoded.
+      InvalidInput: when a part of the observation cannot be encoded, or there is no action mask.
     """
 
     def __init__(
@@ -49,7 +61,10 @@ class MemoryQNetwork(network.Network):
         name: str = "MemoryQNetwork",
     ):
         config = config or NetworkConfig()
-        encoder = ObservationEncoder(input_tensor_spec, config.embedding)
+        actions = int(action_spec.maximum) + 1
+        if config.action_mask:
+            _require_action_mask(input_tensor_spec, actions)
+        encoder = ObservationEncoder(_seen(input_tensor_spec, config.action_mask), config.embedding)
         layers = stateful_layers(config)
         shapes = {key: shape for layer in layers for key, shape in layer.state_shapes.items()}
         super().__init__(
@@ -57,7 +72,7 @@ class MemoryQNetwork(network.Network):
             state_spec={key: tf.TensorSpec(shape, tf.float32, key) for key, shape in shapes.items()} or (),
             name=name,
         )
-        actions = int(action_spec.maximum) + 1
+        self._masks_actions = config.action_mask
         self._network_output_spec = tf.TensorSpec([actions], tf.float32)
         self._encoder = encoder
         self._stateful = layers
@@ -85,6 +100,12 @@ class MemoryQNetwork(network.Network):
             key: part for layer in self._stateful for key, part in layer.get_initial_state(batch_size).items()
         }
 
+    def set_temperature(self, temperature: float | tf.Tensor) -> None:
+        """Of the heads of every `ScanNTM` in the network; a target network follows as with any weight."""
+        for layer in self._stateful:
+            if isinstance(layer, ScanNTM):
+                layer.temperature.assign(temperature)
+
     def call(self, observation, step_type=None, network_state=(), training=False):
         del training
         outer_rank = nest_utils.get_outer_rank(observation, self.input_tensor_spec)
@@ -92,7 +113,7 @@ class MemoryQNetwork(network.Network):
             raise ValueError(
                 f"observations must have the axes [B] or [B, T] before their own; got {outer_rank} axes"
             )
-        x = self._encode(observation, outer_rank)
+        x = self._encode(_seen(observation, self._masks_actions), outer_rank)
         outer = tf.shape(x)[:-1]
         reset = tf.zeros(outer, tf.bool) if step_type is None else tf.equal(step_type, ts.StepType.FIRST)
         state: State = {}
@@ -105,6 +126,8 @@ class MemoryQNetwork(network.Network):
         x = self._hidden(x)
         advantage = self._advantage(x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
+        if self._masks_actions:
+            q_values = tf.where(allowed_actions(observation[ACTION_MASK]), q_values, FORBIDDEN)
         return q_values, state or ()
 
     def _encode(self, observation, outer_rank: int) -> tf.Tensor:
@@ -128,6 +151,25 @@ class MemoryQNetwork(network.Network):
             return layer(x, initial_state=state, reset_mask=reset)
         fresh = {key: select(reset, initial[key], part) for key, part in state.items()}
         return layer.step(x, fresh)
+
+
+def _seen(observation, masks_actions: bool):
+    """What of an observation is encoded."""
+    if not masks_actions:
+        return observation
+    return {key: part for key, part in observation.items() if key != ACTION_MASK}
+
+
+def _require_action_mask(spec, actions: int) -> None:
+    found = spec.get(ACTION_MASK) if isinstance(spec, dict) else None
+    shape = None if found is None else tuple(found.shape)
+    require(shape == (actions,), f"observation.{ACTION_MASK}'s shape", shape, f"({actions},)")
+
+
+def allowed_actions(mask: tf.Tensor) -> tf.Tensor:
+    """The actions that `mask [..., actions]` allows, bool; all of them where it allows none."""
+    allowed = tf.cast(mask, tf.bool)
+    return allowed | ~tf.reduce_any(allowed, axis=-1, keepdims=True)
 
 
 def select(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dacite
 
+from tfmem.environments import longest_episode
 from tfmem.errors import InvalidInput, require
 from tfmem.networks import CoreConfig, NetworkConfig, ScanNTMConfig
 from tfmem.networks.config import CORES
@@ -22,6 +24,9 @@ class TrainConfig:
       env_kwargs: arguments of the environment itself.
       previous_action: add the previous action to the observation.
       previous_reward: add the previous reward to the observation.
+      action_mask: the environment says which actions are allowed; see
+        `tfmem.environments.GymnasiumEnvironment`.
+      workers: step each environment in a process of its own.
       seed: of the weights, exploration, sampling and environments.
       env_steps: the budget; steps that only reset an environment do not count.
       num_envs: environments stepped together.
@@ -32,18 +37,28 @@ class TrainConfig:
       gamma: discount.
       n_step: rewards in a return before it bootstraps.
       double_q: double Q-learning.
-      target_tau: the target network moves by this share towards the online one after each update.
+      value_rescaling: learn `h(Q)` in place of Q; see `tfmem.agents.rescale`.
+      target_tau: the share by which the target network moves towards the online one.
+      target_period: updates between two such moves; with `target_tau=1` the target is a copy now and then.
       learning_rate: Adam's at first; it falls linearly to a tenth of it over the run.
+      temperature: to what the temperature of ScanNTM's heads falls, from 1, between a fifth and three fifths
+        of the run; see `tfmem.layers.ScanNTM`.
       gradient_clip: each variable's gradient is clipped to this norm.
       replay_capacity: frames kept.
       sequence_length: frames in a training window.
       burn_in: frames at the start of a window inside an episode that only warm the memory up.
+      stored_state: such a window starts with the memory that the policy had there; else with an empty one.
+      priority_exponent: how much windows of large TD errors are preferred; 0 for not at all. See
+        `tfmem.replay.Priorities`.
+      priority_correction: how much of the bias that this brings is corrected, 0 to 1.
       batch_size: windows in an update.
       collect_steps: steps of every environment between two rounds of updates.
       updates: updates in a round.
       learning_starts: environment steps before the first update.
       epsilon: probability of a random action after exploration has decayed.
       epsilon_steps: environment steps over which it falls linearly from 1.
+      exploration: `"same"`, that probability in every environment, or `"ladder"`, in environment i of E that
+        to the power of `1 + 7 i / (E - 1)` [Horgan et al., 2018].
       checkpoint_interval: environment steps between two evaluations, each followed by a checkpoint.
       eval_episodes: episodes of such an evaluation.
       device: `"cpu"`, `"gpu"`, or `"auto"`, a GPU where there is one.
@@ -53,6 +68,8 @@ class TrainConfig:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     previous_action: bool = False
     previous_reward: bool = False
+    action_mask: bool = False
+    workers: bool = False
     seed: int = 0
     env_steps: int = 200_000
     num_envs: int = 16
@@ -63,18 +80,25 @@ class TrainConfig:
     gamma: float = 0.99
     n_step: int = 1
     double_q: bool = True
+    value_rescaling: bool = False
     target_tau: float = 0.01
+    target_period: int = 1
     learning_rate: float = 3e-3
+    temperature: float = 0.25
     gradient_clip: float = 1.0
     replay_capacity: int = 200_000
     sequence_length: int = 104
     burn_in: int = 0
+    stored_state: bool = False
+    priority_exponent: float = 0.0
+    priority_correction: float = 0.6
     batch_size: int = 16
     collect_steps: int = 52
     updates: int = 4
     learning_starts: int = 5_000
     epsilon: float = 0.05
     epsilon_steps: int = 20_000
+    exploration: Literal["same", "ladder"] = "same"
     checkpoint_interval: int = 20_000
     eval_episodes: int = 64
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -84,6 +108,7 @@ class TrainConfig:
             "env_steps",
             "num_envs",
             "n_step",
+            "target_period",
             "batch_size",
             "collect_steps",
             "updates",
@@ -92,9 +117,9 @@ class TrainConfig:
             "eval_episodes",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("gamma", "target_tau", "epsilon"):
+        for name in ("gamma", "target_tau", "epsilon", "priority_exponent", "priority_correction"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
-        for name in ("learning_rate", "gradient_clip"):
+        for name in ("learning_rate", "temperature", "gradient_clip"):
             value = getattr(self, name)
             require(0 < value < math.inf, name, value, "a finite number above 0")
         require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
@@ -134,6 +159,7 @@ class TrainConfig:
             core=self.core,
             attention_window=self.attention_window,
             hidden=self.hidden,
+            action_mask=self.action_mask,
         )
 
     def to_json(self) -> str:
@@ -186,11 +212,37 @@ _CORE_TYPE_HOOKS: Any = {tuple[str, ...]: _names, int: _int}
 _TYPE_HOOKS: Any = {CoreConfig: _core, float: _float, int: _int}
 
 
-# A preset serves a family of tasks: what differs from TrainConfig's defaults.
-PRESETS: dict[str, dict[str, Any]] = {
-    # What was seen has to be recalled later; the reward follows at once, and the observations do not
-    # depend on the actions, so a short horizon removes variance and costs nothing.
-    "recall": {"gamma": 0.5},
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration for a family of tasks: what differs from `TrainConfig`'s defaults.
+
+    Attributes:
+      family: the tasks that it is for, in a line.
+      values: fields that are the same for the whole family.
+      by_episode: fields that depend on how many frames an episode has, where there are any.
+    """
+
+    family: str
+    values: dict[str, Any]
+    by_episode: Callable[[int], dict[str, Any]] | None = None
+
+
+def _whole_episodes(frames: int) -> dict[str, Any]:
+    """A window holds an episode, the memory a slot for each of its frames; learning twice an episode."""
+    return {
+        "sequence_length": frames + 1,
+        "core.slots": max(2, frames),
+        "collect_steps": max(1, frames // 2),
+    }
+
+
+PRESETS: dict[str, Preset] = {
+    "recall": Preset(
+        "what was seen has to be recalled later; actions do not decide what is seen",
+        # So a short horizon removes variance and costs nothing.
+        {"gamma": 0.5},
+        _whole_episodes,
+    ),
 }
 
 
@@ -200,7 +252,7 @@ def make_config(
     """The configuration of `preset` for an environment, with `overrides` on top.
 
     Override keys are `TrainConfig`'s fields; `core` takes a core's name, and `core.slots` and the like set a
-    field of the core.
+    field of the core. A preset may depend on how long episodes are: a few random ones are played then.
 
     Raises:
       InvalidInput: on an unknown preset or field, or a value that does not fit.
@@ -209,17 +261,24 @@ def make_config(
       >>> make_config("popgym-RepeatPreviousEasy-v0", overrides={"core.slots": 64, "seed": 1})
     """
     require(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
-    if "env_id" in (overrides or {}):
+    overrides = overrides or {}
+    if "env_id" in overrides:
         raise InvalidInput("env_id is given by itself and cannot be overridden")
-    values: dict[str, Any] = {"env_id": env_id, **PRESETS[preset]}
-    core_fields: dict[str, Any] = {}
-    for key, value in (overrides or {}).items():
-        if key.startswith("core."):
-            core_fields[key.removeprefix("core.")] = value
-        else:
-            values[key] = value
+    chosen = PRESETS[preset]
+    values: dict[str, Any] = {"env_id": env_id, **chosen.values}
+    if chosen.by_episode:
+        frames = longest_episode(
+            env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False)
+        )
+        by_episode = chosen.by_episode(frames)
+        core = overrides.get("core", "scan_ntm")
+        if core != "scan_ntm":
+            by_episode = {key: value for key, value in by_episode.items() if not key.startswith("core.")}
+        values |= by_episode
+    values |= overrides
+    core_fields = {key: values.pop(key) for key in list(values) if key.startswith("core.")}
     if core_fields:
         core = values.get("core", "scan_ntm")
         require(isinstance(core, str), "core", core, f"one of {', '.join(CORES)}")
-        values["core"] = {"kind": core, **core_fields}
+        values["core"] = {"kind": core, **{k.removeprefix("core."): v for k, v in core_fields.items()}}
     return TrainConfig.from_dict(values)

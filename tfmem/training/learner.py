@@ -10,9 +10,15 @@ from tfmem.agents import MemoryDqnAgent
 from tfmem.environments import GymnasiumEnvironment
 from tfmem.errors import require
 from tfmem.networks import MemoryQNetwork
-from tfmem.replay import SequenceReplay
+from tfmem.networks.memory_q_network import ACTION_MASK, allowed_actions
+from tfmem.replay import Priorities, SequenceReplay
 from tfmem.training.config import TrainConfig
 
+# The shares of the run between which heads are made sharp: once they have learned where to go, and early
+# enough for what reads with them to follow.
+FALLING_TEMPERATURE = (0.2, 0.6)
+# The ladder's greatest power, less 1 [Horgan et al., 2018].
+LADDER = 7.0
 # The learning rate falls linearly to this share of its start: what is learned early settles.
 FINAL_LEARNING_RATE = 0.1
 
@@ -49,12 +55,6 @@ class Learner(tf.Module):
         self._strategy = _strategy(config.device)
         time_step_spec = tensor_spec.from_spec(environment.time_step_spec())
         action_spec = tensor_spec.from_spec(environment.action_spec())
-        self.replay = SequenceReplay(
-            time_step_spec,
-            action_spec,
-            num_envs=config.num_envs,
-            capacity=config.replay_capacity,
-        )
         with self._strategy.scope():
             self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
             self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -65,6 +65,16 @@ class Learner(tf.Module):
             self.reward_scale = tf.Variable(1.0, trainable=False)
             self._random = tf.random.Generator.from_seed(config.seed)
             self.network = make_network(environment, config)
+            self.replay = SequenceReplay(
+                time_step_spec,
+                action_spec,
+                num_envs=config.num_envs,
+                capacity=config.replay_capacity,
+                length=config.sequence_length,
+                stride=config.sequence_length - 1 - config.burn_in,
+                state_spec=(self.network.state_spec or None) if config.stored_state else None,
+                priorities=_priorities(config),
+            )
             rounds = config.env_steps / (config.num_envs * config.collect_steps)
             schedule = keras.optimizers.schedules.PolynomialDecay(
                 config.learning_rate,
@@ -80,7 +90,9 @@ class Learner(tf.Module):
                 n_step_update=config.n_step,
                 burn_in=config.burn_in,
                 double_q=config.double_q,
+                value_rescaling=config.value_rescaling,
                 target_update_tau=config.target_tau,
+                target_update_period=config.target_period,
                 gamma=config.gamma,
                 reward_scale_factor=self.reward_scale,
                 gradient_clipping=config.gradient_clip,
@@ -89,7 +101,13 @@ class Learner(tf.Module):
             self.agent.initialize()
             self._optimizer.build(self.network.trainable_variables)
         # Without AutoGraph: TF-Agents and tfmem branch by TensorFlow's own operations.
-        self._train = tf.function(self.agent.train, jit_compile=True, autograph=False)
+        self._train = tf.function(
+            lambda experience, weights, state: self.agent.train(
+                experience, weights=weights, initial_state=state
+            ),
+            jit_compile=True,
+            autograph=False,
+        )
         self._q_values = tf.function(
             lambda time_step, state: self.network(
                 time_step.observation, step_type=time_step.step_type, network_state=state
@@ -109,9 +127,14 @@ class Learner(tf.Module):
         self.learn = tf.function(self._learn, input_signature=[])
 
     def epsilon(self) -> tf.Tensor:
-        """The probability of a random action now, a scalar."""
-        progress = tf.cast(self.env_steps, tf.float32) / float(self._config.epsilon_steps)
-        return tf.maximum(1.0 - (1.0 - self._config.epsilon) * progress, self._config.epsilon)
+        """The probability of a random action in each environment now, `[E]`."""
+        config = self._config
+        power = np.ones(config.num_envs)
+        if config.exploration == "ladder":
+            power += LADDER * np.arange(config.num_envs) / max(1, config.num_envs - 1)
+        final = tf.constant(config.epsilon**power, tf.float32)
+        progress = tf.cast(self.env_steps, tf.float32) / float(config.epsilon_steps)
+        return tf.maximum(1.0 - (1.0 - final) * progress, final)
 
     def _act(self, time_step: ts.TimeStep, state):
         """ε-greedy actions for all environments; stores the frame and counts the steps.
@@ -119,15 +142,15 @@ class Learner(tf.Module):
         Takes a batched time step and policy state, returns `(action [E], next state)`.
         """
         size = self._config.num_envs
+        came_with = state
         q_values, state = self._q_values(time_step, state)
-        actions = q_values.shape[-1]
         explore = self._random.uniform([size]) < self.epsilon()
         action = tf.where(
             explore,
-            self._random.uniform([size], 0, actions, tf.int32),
+            self._random_action(time_step.observation, q_values.shape),
             tf.argmax(q_values, axis=-1, output_type=tf.int32),
         )
-        self.replay.add(time_step, action)
+        self.replay.add(time_step, action, came_with)
         taken = tf.math.count_nonzero(tf.not_equal(time_step.step_type, ts.StepType.FIRST))
         self.env_steps.assign_add(taken)
         reward = tf.cast(time_step.reward, tf.float64)
@@ -135,22 +158,34 @@ class Learner(tf.Module):
         self._reward_count.assign_add(tf.math.count_nonzero(reward, dtype=tf.float64))
         return action, state
 
+    def temperature(self) -> tf.Tensor:
+        """Of the heads that move over a memory, now."""
+        start, end = FALLING_TEMPERATURE
+        progress = tf.cast(self.env_steps, tf.float32) / float(self._config.env_steps)
+        fallen = tf.clip_by_value((progress - start) / (end - start), 0.0, 1.0)
+        return 1.0 + fallen * (self._config.temperature - 1.0)
+
+    def _random_action(self, observation, shape) -> tf.Tensor:
+        """One of the allowed actions of each environment, all alike, `[E]` int32."""
+        lot = self._random.uniform(shape)
+        if self._config.action_mask:
+            lot = tf.where(allowed_actions(observation[ACTION_MASK]), lot, -1.0)
+        return tf.argmax(lot, axis=-1, output_type=tf.int32)
+
     def _learn(self) -> tf.Tensor:
         """A round of updates, each on fresh windows; returns the mean loss."""
         config = self._config
-        stride = config.sequence_length - 1 - config.burn_in
         mean_square = tf.math.divide_no_nan(self._reward_square, self._reward_count)
         scale = tf.where(mean_square > 0, tf.math.rsqrt(mean_square), tf.ones([], tf.float64))
         self.reward_scale.assign(tf.cast(scale, tf.float32))
+        self.network.set_temperature(self.temperature())
         total = tf.zeros([])
         for _ in tf.range(config.updates):
-            experience = self.replay.sample(
-                config.batch_size,
-                config.sequence_length,
-                stride=stride,
-                generator=self._random,
-            )
-            total += self._strategy.run(self._train, [experience]).loss
+            windows = self.replay.sample(config.batch_size, generator=self._random)
+            arguments = (windows.experience, windows.weights, windows.initial_state)
+            info = self._strategy.run(self._train, arguments)
+            self.replay.update_priorities(windows.index, info.extra.priority)
+            total += info.loss
         return total / config.updates
 
     def ready(self) -> bool:
@@ -160,6 +195,12 @@ class Learner(tf.Module):
     def weights_are_finite(self) -> bool:
         """Whether every weight of the network is a finite number."""
         return all(np.isfinite(variable.numpy()).all() for variable in self.network.variables)
+
+
+def _priorities(config: TrainConfig) -> Priorities | None:
+    if not config.priority_exponent:
+        return None
+    return Priorities(config.priority_exponent, config.priority_correction)
 
 
 def _batched(spec, size: int):

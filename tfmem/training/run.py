@@ -121,7 +121,7 @@ class TrainingRun:
         self.config = config
         self.folder = RunFolder(Path(out))
         self.folder.check(config, resume=resume)
-        self.environment = load_environment(config, config.num_envs)
+        self.environment = load_environment(config, config.num_envs, workers=config.workers)
         self.evaluation_environment = load_environment(config, config.eval_episodes)
         wire.flatten_observation(self.environment.observation_spec())  # refuses what has no export
         self.learner = Learner(self.environment, config)
@@ -229,7 +229,7 @@ class TrainingRun:
         status = self._status("recording")
         scalars = {
             "loss": loss,
-            "epsilon": float(self.learner.epsilon()),
+            "epsilon": float(tf.reduce_mean(self.learner.epsilon())),
             "train_return": status.recent_return,
             "greedy_return": greedy_return,
         }
@@ -347,7 +347,9 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     )
 
 
-def load_environment(config: TrainConfig, num_envs: int) -> GymnasiumEnvironment:
+def load_environment(
+    config: TrainConfig, num_envs: int, *, workers: bool = False
+) -> GymnasiumEnvironment:
     """`num_envs` copies of the environment that `config` asks for."""
     return load(
         config.env_id,
@@ -355,6 +357,8 @@ def load_environment(config: TrainConfig, num_envs: int) -> GymnasiumEnvironment
         env_kwargs=config.env_kwargs,
         previous_action=config.previous_action,
         previous_reward=config.previous_reward,
+        action_mask=config.action_mask,
+        workers=workers,
     )
 
 
@@ -368,5 +372,6 @@ def environment_description(config: TrainConfig) -> dict[str, Any]:
         "kwargs": config.env_kwargs,
         "previous_action": config.previous_action,
         "previous_reward": config.previous_reward,
+        "action_mask": config.action_mask,
         "action_space": action_space,
     }
