@@ -137,7 +137,7 @@ def test_importance_weights_weigh_windows():
 
 def test_a_window_goes_on_from_the_state_it_is_given():
     # The sum was 100 before the window, so Q is 101, 102, 103.
-    # γ = .5: 10 + .5 * 102 - 101 = -40; 10 + .5 * 103 - 102 = -40.5. A FIRST frame starts from 0 all the same.
+    # γ = .5: 10 + .5 * 102 - 101 = -40; 10 + .5 * 103 - 102 = -40.5. A FIRST frame starts from 0 still.
     ones = np.ones([1, 3], np.float32)
     made = agent_of(RunningSum())
     state = {"sum": tf.constant([100.0])}

@@ -347,9 +347,7 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     )
 
 
-def load_environment(
-    config: TrainConfig, num_envs: int, *, workers: bool = False
-) -> GymnasiumEnvironment:
+def load_environment(config: TrainConfig, num_envs: int, *, workers: bool = False) -> GymnasiumEnvironment:
     """`num_envs` copies of the environment that `config` asks for."""
     return load(
         config.env_id,
