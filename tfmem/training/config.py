@@ -41,8 +41,8 @@ class TrainConfig:
       target_tau: the share by which the target network moves towards the online one.
       target_period: updates between two such moves; with `target_tau=1` the target is a copy now and then.
       learning_rate: Adam's at first; it falls linearly to a tenth of it over the run.
-      temperature: to what the temperature of ScanNTM's heads falls, from 1, between a fifth and three fifths
-        of the run; see `tfmem.layers.ScanNTM`.
+      temperature: to what the temperature of ScanNTM's heads falls, from 1, between two fifths and four
+        fifths of the run; see `tfmem.layers.ScanNTM`.
       gradient_clip: each variable's gradient is clipped to this norm.
       replay_capacity: frames kept.
       sequence_length: frames in a training window.

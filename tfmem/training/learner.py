@@ -16,7 +16,7 @@ from tfmem.training.config import TrainConfig
 
 # The shares of the run between which heads are made sharp: once they have learned where to go, and early
 # enough for what reads with them to follow.
-FALLING_TEMPERATURE = (0.2, 0.6)
+FALLING_TEMPERATURE = (0.4, 0.8)
 # The ladder's greatest power, less 1 [Horgan et al., 2018].
 LADDER = 7.0
 # The learning rate falls linearly to this share of its start: what is learned early settles.
