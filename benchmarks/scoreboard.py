@@ -209,7 +209,7 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
             f"{mean(r['return_without_memory'] for r in runs):.3f}",
             solved,
             f"{mean(r['wall_s'] for r in runs):.0f}",
-            f"{row.preset}, γ={config['gamma']:g}",
+            f"{row.preset}, gamma={config['gamma']:g}",
             f"{published} |",
         ]
     )

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -50,7 +51,10 @@ def folder(tmp_path_factory):
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert printed == json.loads((out / "result.json").read_text())
-    assert set(printed) == {*("env", "seed", "env_steps", "updates", "wall_s", "final_return", "best_return")}
+    names = ("env", "seed", "env_steps", "updates", "wall_s", "final_return", "best_return", "time_shares")
+    assert set(printed) == set(names)
+    np.testing.assert_allclose(sum(printed["time_shares"].values()), 1, atol=0.01)
+    assert printed["time_shares"]["other"] < 0.5
     return out
 
 
@@ -159,7 +163,7 @@ def test_arguments_of_the_environment_can_be_given(folder):
 
 
 def test_given_arguments_join_those_of_the_run(tmp_path):
-    settings = tiny_settings(env_steps=400, env_kwargs={"length": 20})
+    settings = tiny_settings(env_steps=1_200, env_kwargs={"length": 20})
     assert run("train", "tests/RememberFirst-v0", "--out", tmp_path, *settings).exit_code == 0
 
     def mean_return(*arguments):

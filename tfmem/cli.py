@@ -49,8 +49,13 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(result))
         return
     for key, value in result.items():
-        shown = f"{value:.3f}" if isinstance(value, float) else value
-        click.echo(f"{key:16} {shown}")
+        click.echo(f"{key:16} {_shown(value)}")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(part)}" for key, part in value.items())
+    return f"{value:.3f}" if isinstance(value, float) else value
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

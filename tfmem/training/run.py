@@ -29,6 +29,7 @@ from tfmem.training.config import TrainConfig
 from tfmem.training.evaluation import evaluate
 from tfmem.training.learner import Learner, make_network
 from tfmem.training.run_folder import RunFolder
+from tfmem.training.stopwatch import Stopwatch
 
 # Evaluation during training plays episodes from these environment seeds on.
 EVALUATION_SEED = 1_000_000
@@ -77,6 +78,8 @@ class Result:
       wall_s: seconds, interruptions not counted.
       final_return: mean greedy return of the last evaluation.
       best_return: the highest of all evaluations, the last included.
+      time_shares: what share of `wall_s` went where: acting, stepping the environments, learning, compiling,
+        evaluating, saving, and all else.
     """
 
     env: str
@@ -86,6 +89,7 @@ class Result:
     wall_s: float
     final_return: float
     best_return: float
+    time_shares: dict[str, float]
 
 
 def train(
@@ -129,8 +133,9 @@ class TrainingRun:
         self.folder.claim(config)
         self.policy = MemoryPolicy(self.learner.network, self.learner.reward_scale)
         self._wall_s = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._stopwatch = Stopwatch()
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(learner=self.learner, wall_s=self._wall_s),
+            tf.train.Checkpoint(learner=self.learner, wall_s=self._wall_s, stopwatch=self._stopwatch),
             str(self.folder.checkpoints),
             max_to_keep=2,
         )
@@ -180,15 +185,17 @@ class TrainingRun:
                 losses.append(loss)
             watch(self._status("training"))
         watch(self._status("evaluating"))
-        greedy_return = evaluate(
-            self.policy,
-            self.evaluation_environment,
-            episodes=self.config.eval_episodes,
-            seed=EVALUATION_SEED,
-        ).mean_return
+        with self._stopwatch.measure("evaluating"):
+            greedy_return = evaluate(
+                self.policy,
+                self.evaluation_environment,
+                episodes=self.config.eval_episodes,
+                seed=EVALUATION_SEED,
+            ).mean_return
         self._record(float(np.mean(losses)) if losses else math.nan, greedy_return)
         watch(self._status("saving"))
-        self._save()
+        with self._stopwatch.measure("saving"):
+            self._save()
 
     def _learn_until(self, target: int, watch: Callable[[Status], None]) -> Iterator[float | None]:
         """Collects and learns to `target` environment steps; yields each round's loss, None without one."""
@@ -201,17 +208,22 @@ class TrainingRun:
         self._recent.clear()
         while self._env_steps < target:
             for _ in range(config.collect_steps):
-                action, state = learner.act(time_step, state)
-                time_step = environment.step(action.numpy())
+                with self._stopwatch.measure("acting"):
+                    action, state = learner.act(time_step, state)
+                    choice = action.numpy()
+                with self._stopwatch.measure("environment"):
+                    time_step = environment.step(choice)
                 returns += time_step.reward
                 ended = time_step.is_last()
                 self._recent.extend(returns[ended])
                 returns[ended] = 0.0
             loss = None
             if learner.ready():
-                if learner.learn.experimental_get_tracing_count() == 0:
+                compiled = learner.learn.experimental_get_tracing_count() > 0
+                if not compiled:
                     watch(self._status("compiling"))  # takes seconds
-                loss = float(learner.learn())
+                with self._stopwatch.measure("learning" if compiled else "compiling"):
+                    loss = float(learner.learn())
                 if not abs(loss) < EXPLODED_LOSS:
                     raise self._diverged(f"the loss is {loss:g}")
             yield loss
@@ -256,6 +268,7 @@ class TrainingRun:
             return  # nothing new, and a kill while overwriting it would leave none
         self._wall_s.assign(self._wall())
         self._started = time.monotonic()
+        self._stopwatch.save()
         self._manager.save(checkpoint_number=self._env_steps)
 
     def _diverged(self, what: str) -> Diverged:
@@ -276,6 +289,7 @@ class TrainingRun:
             wall_s=round(self._wall(), 2),
             final_return=evaluations[-1],
             best_return=max(evaluations),
+            time_shares={k: round(v, 3) for k, v in self._stopwatch.shares(self._wall()).items()},
         )
         self.folder.write_result(dataclasses.asdict(result))
         return result
