@@ -13,7 +13,7 @@ class ScanNTMConfig:
     kind: Literal["scan_ntm"] = "scan_ntm"
     slots: int = 32
     width: int = 16
-    read_heads: tuple[str, ...] = ("forward", "forward", "back", "write", "any")
+    read_heads: tuple[str, ...] = ("forward", "forward", "back", "stay", "write", "any")
     write_heads: tuple[str, ...] = ("forward",)
     controller_units: int = 64
 
