@@ -1,4 +1,5 @@
-# make run: train, evaluate, export, serve and play. make test: the whole suite. Both build .venv first.
+# make run: train, evaluate, export, serve and play. make test: the whole suite. make scoreboard: hours.
+# Each builds .venv first.
 PYTHON ?= $(firstword $(shell for p in python3.11 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null \
 	&& command -v $$p && break; done))
@@ -7,13 +8,16 @@ BIN = $(VENV)/bin
 # The tools' own environment: TF-Agents pins a typing-extensions that mypy is too new for.
 LINT = .venv-lint
 
-.PHONY: run test lint format python clean
+.PHONY: run test scoreboard lint format python clean
 
 run: $(VENV)/.installed
 	$(BIN)/python examples/repeat_previous.py
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+scoreboard: $(VENV)/.installed
+	$(BIN)/python benchmarks/scoreboard.py
 
 lint: $(LINT)/.installed $(VENV)/.installed
 	$(LINT)/bin/ruff check .

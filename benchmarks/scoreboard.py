@@ -84,6 +84,15 @@ ROWS = (
     Row("autoencode_medium", popgym("AutoencodeMedium"), 800_000, -0.420, POPGYM),
     Row("autoencode_hard", popgym("AutoencodeHard"), 1_500_000, -0.448, POPGYM),
     Row("count_recall_easy", popgym("CountRecallEasy"), 1_000_000, 0.575, MEMOROIDS),
+    Row(
+        "position_only_cartpole_easy",
+        popgym("PositionOnlyCartPoleEasy"),
+        100_000,
+        1.0,
+        POPGYM,
+        preset="control",
+        systems=THREE,
+    ),
 )
 SYSTEMS = {
     "scan_ntm": "external memory (ScanNTM)",

@@ -217,3 +217,15 @@ def test_a_missing_action_mask_is_named():
     for spec in (SUIT, {"suit": SUIT, "action_mask": tensor_spec.BoundedTensorSpec([2], tf.int8, 0, 1)}):
         with pytest.raises(InvalidInput, match=r"observation.action_mask's shape must be \(3,\)"):
             MemoryQNetwork(spec, ACTIONS, NetworkConfig(action_mask=True))
+
+
+def test_numbers_are_scaled_by_bounds_that_say_something():
+    # The middle of a range is 0, its end 1: 2 in [-4, 4] is .5, and so is 7.5 in [0, 10]. The greatest float
+    # is no bound, and a range without width has no end.
+    spec = tensor_spec.BoundedTensorSpec([4], tf.float32, [-4, 0, -3e38, 5], [4, 10, 3e38, 5])
+    network = build(NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8), spec)
+    plain = build(NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8), tf.TensorSpec([4], tf.float32))
+    for own, other in zip(plain.variables, network.variables, strict=True):
+        own.assign(other)
+    seen, scaled = tf.constant([[2, 7.5, 0.5, 5]]), tf.constant([[0.5, 0.5, 0.5, 5]])
+    np.testing.assert_allclose(network(seen)[0], plain(scaled)[0], rtol=1e-5)

@@ -62,6 +62,12 @@ def test_an_unknown_preset_is_named():
         make_config("CartPole-v1", preset="magic")
 
 
+def test_the_control_preset_leaves_what_is_no_field_of_the_core():
+    config = make_config("CartPole-v1", preset="control")
+    assert (config.core.slots, config.previous_action, config.stored_state) == (16, True, True)
+    assert make_config("CartPole-v1", preset="control", overrides={"core": "lstm"}).core == LSTMConfig()
+
+
 def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():
     config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": 9}})
     assert (config.sequence_length, config.core.slots, config.collect_steps) == (11, 10, 5)

@@ -9,6 +9,8 @@ from tfmem.errors import InvalidInput
 
 # More categories than this in one number are a quantity, not a choice.
 MAX_CATEGORIES = 1024
+# Bounds beyond this, such as the greatest float, do not say how large numbers are.
+WIDEST = 1e5
 
 
 def _bounds(spec: tf.TensorSpec) -> tuple[np.ndarray, np.ndarray] | None:
@@ -38,14 +40,16 @@ class _Categories(keras.layers.Layer):
 
 
 class _Numbers(keras.layers.Layer):
-    """Numbers as a flat vector, integers with finite bounds scaled to [0, 1]."""
+    """Numbers as a flat vector; those with bounds scaled to [0, 1] if integers, else to [-1, 1]."""
 
     def __init__(self, spec: tf.TensorSpec):
         super().__init__()
-        bounds = None if spec.dtype.is_floating else _bounds(spec)
-        low, high = bounds if bounds is not None else (np.zeros(1), np.ones(1))
+        low, high = _bounds(spec) or (np.full(1, -WIDEST), np.full(1, WIDEST))
+        bounded = (low < high) & (np.abs(low) < WIDEST) & (np.abs(high) < WIDEST)
+        zero = low / 2 + high / 2 if spec.dtype.is_floating else low
+        low, high = np.where(bounded, zero, 0.0), np.where(bounded, high, 1.0)
         self._low = low.astype(np.float32)
-        self._scale = (1.0 / np.maximum(high - low, 1.0)).astype(np.float32)
+        self._scale = (1.0 / (high - low)).astype(np.float32)
         self._size = int(np.prod(spec.shape.as_list()))
 
     def call(self, x):
@@ -94,7 +98,7 @@ class ObservationEncoder(keras.layers.Layer):
     | --- | --- |
     | int32 or int64 of rank 0 or 1 (Discrete, MultiDiscrete) | one-hot code of every component |
     | rank 3, at least 5×5 (images, channels last) | convolutions |
-    | other numbers (Box, MultiBinary) | flat vector; bounded integers scaled to [0, 1] |
+    | other numbers (Box, MultiBinary) | flat vector, bounded integers scaled to [0, 1], floats to [-1, 1] |
 
     The call takes a nest of `[B, ...]` and returns `[B, units]`.
 

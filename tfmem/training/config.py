@@ -243,6 +243,23 @@ PRESETS: dict[str, Preset] = {
         {"gamma": 0.5},
         _whole_episodes,
     ),
+    "control": Preset(
+        "what is seen depends on the actions, and velocities or goals are hidden",
+        {
+            "previous_action": True,
+            "gamma": 0.99,
+            "n_step": 5,
+            "sequence_length": 33,
+            "burn_in": 8,
+            "stored_state": True,
+            "core.slots": 16,
+            "batch_size": 32,
+            "collect_steps": 8,
+            "updates": 4,
+            "learning_rate": 1e-3,
+            "target_tau": 0.005,
+        },
+    ),
 }
 
 
@@ -266,19 +283,17 @@ def make_config(
         raise InvalidInput("env_id is given by itself and cannot be overridden")
     chosen = PRESETS[preset]
     values: dict[str, Any] = {"env_id": env_id, **chosen.values}
+    core = overrides.get("core", "scan_ntm")
     if chosen.by_episode:
         frames = longest_episode(
             env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False)
         )
-        by_episode = chosen.by_episode(frames)
-        core = overrides.get("core", "scan_ntm")
-        if core != "scan_ntm":
-            by_episode = {key: value for key, value in by_episode.items() if not key.startswith("core.")}
-        values |= by_episode
+        values |= chosen.by_episode(frames)
+    if core != "scan_ntm":  # whose fields a preset sets
+        values = {key: value for key, value in values.items() if not key.startswith("core.")}
     values |= overrides
     core_fields = {key: values.pop(key) for key in list(values) if key.startswith("core.")}
     if core_fields:
-        core = values.get("core", "scan_ntm")
         require(isinstance(core, str), "core", core, f"one of {', '.join(CORES)}")
         values["core"] = {"kind": core, **{k.removeprefix("core."): v for k, v in core_fields.items()}}
     return TrainConfig.from_dict(values)
