@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from tests.conftest import RECALL, TINY
 from tfmem.cli import main
+from tfmem.training import PRESETS
 
 COMMANDS = sorted(main.commands)
 
@@ -198,3 +199,8 @@ def test_the_command_is_quiet_in_a_pipe():
     assert process.stdout == ""
     assert process.stderr.startswith("Error: nowhere is neither")
     assert len(process.stderr.splitlines()) == 1
+
+
+def test_help_names_every_preset():
+    text = run("train", "--help").stdout
+    assert all(preset in text for preset in PRESETS)
