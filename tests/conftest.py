@@ -99,7 +99,8 @@ class OneAllowed(gym.Env):
         assert action == self._allowed, "a forbidden action"
         self._t, self._allowed = self._t + 1, int(self.np_random.integers(3))
         observation, info = self._observe()
-        return observation, 1.0, self._t == 5, False, info
+        # As some environments do: no mask in the info of an end.
+        return observation, 1.0, self._t == 5, False, {} if self._t == 5 else info
 
 
 class FourActions(RememberFirst):

@@ -221,8 +221,8 @@ def test_a_missing_action_mask_is_named():
 
 def test_numbers_are_scaled_by_bounds_that_say_something():
     # The middle of a range is 0, its end 1: 2 in [-4, 4] is .5, and so is 7.5 in [0, 10]. The greatest float
-    # is no bound, and a range without width has no end.
-    spec = tensor_spec.BoundedTensorSpec([4], tf.float32, [-4, 0, -3e38, 5], [4, 10, 3e38, 5])
+    # is no bound, and neither is infinity.
+    spec = tensor_spec.BoundedTensorSpec([4], tf.float32, [-4, 0, -3e38, -np.inf], [4, 10, 3e38, 5])
     network = build(NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8), spec)
     plain = build(NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8), tf.TensorSpec([4], tf.float32))
     for own, other in zip(plain.variables, network.variables, strict=True):

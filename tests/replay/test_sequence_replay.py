@@ -138,10 +138,11 @@ def test_nested_observations():
 MEMORY = {"memory": tf.TensorSpec([1], tf.float32)}
 
 
-@pytest.mark.parametrize("rows", [16, 40, 77, 200])
-def test_windows_start_with_the_state_that_the_policy_came_with(rows):
+@pytest.mark.parametrize("episode", [3, 18])
+@pytest.mark.parametrize("rows", [16, 40, 41, 77, 200])
+def test_windows_start_with_the_state_that_the_policy_came_with(rows, episode):
     # 40 rows hold 8 windows' starts, 5 apart; tapes are cut to a multiple of 5.
-    drawn = windows(filled(rows, episode=18, length=6, stride=5, state_spec=MEMORY))
+    drawn = windows(filled(rows, episode=episode, length=6, stride=5, state_spec=MEMORY))
     first = drawn.experience.observation.numpy()[:, 0]
     np.testing.assert_array_equal(drawn.initial_state["memory"][:, 0], first)
     np.testing.assert_array_equal(first % 10_000 % 5, 0)
@@ -192,7 +193,8 @@ def test_windows_are_drawn_in_proportion_to_their_priorities_and_weighted_for_it
     [
         ({"stride": 8}, "window stride must be between 1 and length - 1 = 7, not 8"),
         ({"length": 1}, "window length must be at least 2, not 1"),
-        ({"capacity_rows": 15}, "replay capacity must be at least"),
+        ({"capacity_rows": 15}, "replay_capacity must be at least 48 frames, not 45"),
+        ({"capacity_rows": 16, "state_spec": MEMORY}, "replay_capacity must be at least 63 frames, not 48"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(arguments, message):

@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.conftest import RECALL, TINY
+from tfmem.agents import MemoryPolicy, unscale
 from tfmem.environments import load
 from tfmem.errors import InvalidInput
 from tfmem.layers import ScanNTM
@@ -248,3 +250,17 @@ def test_heads_are_made_sharp_in_the_middle_of_a_run(tiny_config):
     learner.network.set_temperature(learner.temperature())
     (core,) = (layer for layer in learner.network.layers if isinstance(layer, ScanNTM))
     np.testing.assert_allclose(core.temperature, 0.25)
+
+
+def test_q_values_are_in_the_environments_units_and_what_is_forbidden_stays_so(tiny_config):
+    masked = dataclasses.replace(
+        tiny_config, env_id="tests/OneAllowed-v0", action_mask=True, value_rescaling=True
+    )
+    network = Learner(load(masked.env_id, num_envs=4, action_mask=True), masked).network
+    policy = MemoryPolicy(network, tf.Variable(0.5), value_rescaling=True)
+    observation = {"x": tf.zeros([1, 1]), "action_mask": tf.constant([[1, 0, 1]], tf.int8)}
+    is_first = tf.constant([True])
+    learned, _ = network(observation, step_type=tf.constant([0]), network_state=policy.initial_state(1))
+    _, found, _ = policy.step(observation, is_first, policy.initial_state(1))
+    np.testing.assert_allclose(found[0, ::2], unscale(learned)[0, ::2] / 0.5, rtol=1e-5)
+    assert found[0, 1] == -1e9

@@ -5,8 +5,10 @@ from typing import Any
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
+from tfmem.agents.losses import unscale
 from tfmem.layers.scan_ntm import State
 from tfmem.networks import MemoryQNetwork
+from tfmem.networks.memory_q_network import FORBIDDEN
 from tfmem.serving import wire
 
 
@@ -19,12 +21,20 @@ class MemoryPolicy(tf.Module):
       network: the Q-network, with its variables created.
       reward_scale: what rewards were multiplied by in training, 1 by default; the policy's Q-values
         are divided by it, so that they are in the environment's own units.
+      value_rescaling: the network has learned `h(Q)`, which the policy undoes (`tfmem.agents.rescale`).
     """
 
-    def __init__(self, network: MemoryQNetwork, reward_scale: tf.Variable | None = None):
+    def __init__(
+        self,
+        network: MemoryQNetwork,
+        reward_scale: tf.Variable | None = None,
+        *,
+        value_rescaling: bool = False,
+    ):
         super().__init__(name="memory_policy")
         self.network = network
         self.reward_scale = tf.Variable(1.0) if reward_scale is None else reward_scale
+        self._value_rescaling = value_rescaling
         self._step = tf.function(self._greedy, reduce_retracing=True, autograph=False)
 
     @property
@@ -61,4 +71,7 @@ class MemoryPolicy(tf.Module):
         step_type = tf.where(is_first, ts.StepType.FIRST, ts.StepType.MID)
         q_values, next_state = self.network(observation, step_type=step_type, network_state=state)
         action = tf.argmax(q_values, axis=-1, output_type=tf.int32)
-        return action, q_values / self.reward_scale, dict(next_state or {})
+        values = (unscale(q_values) if self._value_rescaling else q_values) / self.reward_scale
+        # What a mask forbids stays at its mark, whatever the units.
+        values = tf.where(tf.equal(q_values, FORBIDDEN), FORBIDDEN, values)
+        return action, values, dict(next_state or {})

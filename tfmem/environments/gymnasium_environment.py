@@ -1,5 +1,6 @@
 """Gymnasium vector environments as one batched TF-Agents environment."""
 
+import contextlib
 import difflib
 import importlib
 from collections.abc import Mapping
@@ -80,6 +81,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         elif self._adds and action_mask:
             self._observation_spec["action_mask"] = self._observation_spec["observation"].pop("action_mask")
         self._lifts_mask = self._adds and action_mask and observed
+        if action_mask:
+            _require_mask_shape(self._observation_spec["action_mask"].shape, self._action_spec.maximum + 1)
         if previous_action:
             self._observation_spec["previous_action"] = array_spec.BoundedArraySpec(
                 (), np.int64, 0, self._action_spec.maximum, "previous_action"
@@ -114,7 +117,9 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         self._next_seed = seed
 
     def close(self) -> None:
-        self._environment.close()
+        # Ctrl-C reaches workers as well, and closing what has died raises.
+        with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+            self._environment.close()
 
     def _reset(self) -> ts.TimeStep:
         observation, info = self._environment.reset(seed=self._next_seed)
@@ -125,7 +130,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             step_type=np.full(self.batch_size, ts.StepType.FIRST, np.int32),
             reward=nothing,
             discount=np.ones(self.batch_size, np.float32),
-            observation=self._observe(observation, info, nothing.astype(np.int64), nothing),
+            observation=self._observe(observation, info, nothing.astype(np.int64), nothing, nothing > 0),
         )
 
     def _step(self, action) -> ts.TimeStep:
@@ -142,10 +147,10 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             step_type=step_type,
             reward=reward,
             discount=np.where(terminated & last, 0.0, 1.0).astype(np.float32),
-            observation=self._observe(observation, info, np.where(first, 0, action), reward),
+            observation=self._observe(observation, info, np.where(first, 0, action), reward, last),
         )
 
-    def _observe(self, observation, info, previous_action, previous_reward):
+    def _observe(self, observation, info, previous_action, previous_reward, last):
         observation = to_observation(self._environment.single_observation_space, observation)
         if not self._adds:
             return observation
@@ -153,24 +158,30 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         if self._lifts_mask:
             parts["action_mask"] = observation.pop("action_mask")
         if self._mask_from_info:
-            parts["action_mask"] = self._mask(info)
+            parts["action_mask"] = self._mask(info, last)
         if self._previous_action:
             parts["previous_action"] = previous_action.astype(np.int64)
         if self._previous_reward:
             parts["previous_reward"] = previous_reward
         return parts
 
-    def _mask(self, info) -> np.ndarray:
-        """The action masks in a vector environment's infos, `[E, actions]` int8."""
-        actions = self._action_spec.maximum + 1
-        if not np.all(info.get("_action_mask", False)):
+    def _mask(self, info, last) -> np.ndarray:
+        """The action masks in a vector environment's infos, `[E, actions]` int8; zeros at ends without."""
+        given = np.broadcast_to(info.get("_action_mask", False), [self.batch_size])
+        if not np.all(given | last):
             raise InvalidInput(
                 "action_mask: the environment gives none, in a part 'action_mask' of its observations or its "
                 "infos; set action_mask=false"
             )
-        mask = np.asarray(list(info["action_mask"]), np.int8)
-        require(mask.shape[1:] == (actions,), "the action mask's shape", mask.shape[1:], f"({actions},)")
-        return mask
+        masks = np.zeros([self.batch_size, self._action_spec.maximum + 1], np.int8)
+        for i in np.flatnonzero(given):
+            _require_mask_shape(np.shape(info["action_mask"][i]), masks.shape[1])
+            masks[i] = info["action_mask"][i]
+        return masks
+
+
+def _require_mask_shape(shape, actions: int) -> None:
+    require(tuple(shape) == (actions,), "the action mask's shape", tuple(shape), f"({actions},)")
 
 
 def load(
@@ -216,13 +227,17 @@ def load(
     except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InvalidInput(f"environment {env_id!r} cannot be made: {reason[0]}") from error
-    return GymnasiumEnvironment(
-        vector,
-        previous_action=previous_action,
-        previous_reward=previous_reward,
-        action_mask=action_mask,
-        seed=seed,
-    )
+    try:
+        return GymnasiumEnvironment(
+            vector,
+            previous_action=previous_action,
+            previous_reward=previous_reward,
+            action_mask=action_mask,
+            seed=seed,
+        )
+    except InvalidInput:
+        vector.close()
+        raise
 
 
 # Random episodes that `longest_episode` plays, and where it cuts them.
@@ -245,15 +260,15 @@ def longest_episode(
     )
     rng = np.random.default_rng(0)
     running = np.ones(PROBED_EPISODES, bool)
-    time_step, frames = environment.reset(), 1
-    while running.any() and frames < LONGEST:
-        lot = rng.random([PROBED_EPISODES, environment.action_spec().maximum + 1])
-        if action_mask:
-            lot *= time_step.observation["action_mask"]
-        time_step = environment.step(lot.argmax(axis=1))
-        running &= ~time_step.is_last()
-        frames += 1
-    environment.close()
+    with contextlib.closing(environment):
+        time_step, frames = environment.reset(), 1
+        while running.any() and frames < LONGEST:
+            lot = rng.random([PROBED_EPISODES, environment.action_spec().maximum + 1])
+            if action_mask:
+                lot *= time_step.observation["action_mask"]
+            time_step = environment.step(lot.argmax(axis=1))
+            running &= ~time_step.is_last()
+            frames += 1
     return frames
 
 

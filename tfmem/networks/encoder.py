@@ -13,16 +13,16 @@ MAX_CATEGORIES = 1024
 WIDEST = 1e5
 
 
-def _bounds(spec: tf.TensorSpec) -> tuple[np.ndarray, np.ndarray] | None:
-    """The finite bounds of every component, `[prod(shape)]` each, or None where there are none."""
-    if not isinstance(spec, tensor_spec.BoundedTensorSpec):
-        return None
+def _bounds(spec: tf.TensorSpec) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of every component, `[prod(shape)]` each, infinite where there are none."""
     size = int(np.prod(spec.shape.as_list()))
+    if not isinstance(spec, tensor_spec.BoundedTensorSpec):
+        return np.full(size, -np.inf), np.full(size, np.inf)
     low, high = (
         np.broadcast_to(np.asarray(b, np.float64), spec.shape.as_list()).reshape(size)
         for b in (spec.minimum, spec.maximum)
     )
-    return (low, high) if np.all(np.isfinite(low)) and np.all(np.isfinite(high)) else None
+    return low, high
 
 
 class _Categories(keras.layers.Layer):
@@ -44,16 +44,16 @@ class _Numbers(keras.layers.Layer):
 
     def __init__(self, spec: tf.TensorSpec):
         super().__init__()
-        low, high = _bounds(spec) or (np.full(1, -WIDEST), np.full(1, WIDEST))
+        low, high = _bounds(spec)
         bounded = (low < high) & (np.abs(low) < WIDEST) & (np.abs(high) < WIDEST)
-        zero = low / 2 + high / 2 if spec.dtype.is_floating else low
-        low, high = np.where(bounded, zero, 0.0), np.where(bounded, high, 1.0)
-        self._low = low.astype(np.float32)
-        self._scale = (1.0 / (high - low)).astype(np.float32)
+        low, high = np.where(bounded, low, 0.0), np.where(bounded, high, 1.0)
+        zero = np.where(bounded & spec.dtype.is_floating, (low + high) / 2, low)
+        self._zero = zero.astype(np.float32)
+        self._scale = (1.0 / (high - zero)).astype(np.float32)
         self._size = int(np.prod(spec.shape.as_list()))
 
     def call(self, x):
-        return (tf.reshape(tf.cast(x, tf.float32), [-1, self._size]) - self._low) * self._scale
+        return (tf.reshape(tf.cast(x, tf.float32), [-1, self._size]) - self._zero) * self._scale
 
 
 def _image_encoder(spec: tf.TensorSpec) -> keras.Sequential:
@@ -80,7 +80,7 @@ def _leaf_encoder(path: str, spec: tf.TensorSpec) -> keras.layers.Layer:
         return _image_encoder(spec)
     bounds = _bounds(spec)
     if spec.dtype in (tf.int32, tf.int64) and rank <= 1:
-        if bounds is None or (bounds[1] - bounds[0]).max() >= MAX_CATEGORIES:
+        if not np.max(bounds[1] - bounds[0]) < MAX_CATEGORIES:
             raise InvalidInput(
                 f"observation {path} has integers without bounds or with more than {MAX_CATEGORIES} values; "
                 "give it as a floating-point Box"

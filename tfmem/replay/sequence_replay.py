@@ -83,7 +83,7 @@ class SequenceReplay(tf.Module):
       time_step_spec: spec of one environment's time step.
       action_spec: spec of one action.
       num_envs: E.
-      capacity: frames in all; each tape holds at least two windows.
+      capacity: frames in all, at most; a tape holds two windows or more, with `state_spec` in whole strides.
       length: T, frames in a window, at least 2.
       stride: frames between the starts of an episode's windows; at most `length − 1`, so that the windows
         leave no frame out. With 1 windows start anywhere.
@@ -109,10 +109,11 @@ class SequenceReplay(tf.Module):
         super().__init__(name="sequence_replay")
         require(length >= 2, "window length", length, "at least 2")
         require(1 <= stride < length, "window stride", stride, f"between 1 and length - 1 = {length - 1}")
-        rows = capacity // num_envs
-        if state_spec:
-            rows -= rows % stride  # so that windows start in the same rows after the ring has wrapped
-        require(rows >= 2 * length, "replay capacity", capacity, f"at least 2 * {length} * {num_envs} frames")
+        # With states, windows start in the same rows also after the ring has wrapped: whole strides.
+        unit = stride if state_spec else 1
+        smallest = -(-2 * length // unit) * unit * num_envs
+        require(capacity >= smallest, "replay_capacity", capacity, f"at least {smallest} frames")
+        rows = capacity // num_envs // unit * unit
         needed = estimate_bytes(
             time_step_spec, action_spec, capacity, state_spec=state_spec or (), stride=stride
         )
@@ -228,8 +229,9 @@ class SequenceReplay(tf.Module):
     def _uniform(self, batch_size: int, generator: tf.random.Generator) -> tuple[tf.Tensor, tf.Tensor]:
         """First rows and environments of the windows of frames drawn uniformly, `[B]` each."""
         overwritten = tf.maximum(self._added - self._rows, 0)
-        # Where the ring has wrapped, the start of the oldest episodes is gone.
-        margin = tf.where(overwritten > 0, tf.minimum(self._longest, self._stride), 0)
+        # Where the ring has wrapped, the first frames of the oldest windows may be gone.
+        furthest = self._stride if self._state_spec else tf.minimum(self._longest, self._stride)
+        margin = tf.where(overwritten > 0, tf.cast(furthest, tf.int64), 0)
         row = generator.uniform([batch_size], overwritten + margin, self._added - self._length + 1, tf.int64)
         env = generator.uniform([batch_size], 0, self._num_envs, tf.int64)
         offset = self._tape["offset"].gather_nd(tf.stack([row % self._rows, env], axis=-1))

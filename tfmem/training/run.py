@@ -131,7 +131,9 @@ class TrainingRun:
         self.learner = Learner(self.environment, config)
         # Only what could be built claims its folder.
         self.folder.claim(config)
-        self.policy = MemoryPolicy(self.learner.network, self.learner.reward_scale)
+        self.policy = MemoryPolicy(
+            self.learner.network, self.learner.reward_scale, value_rescaling=config.value_rescaling
+        )
         self._wall_s = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._stopwatch = Stopwatch()
         self._manager = tf.train.CheckpointManager(
@@ -142,7 +144,10 @@ class TrainingRun:
         self._metrics: list[dict[str, Any]] = []
         if resume:
             if self._manager.latest_checkpoint:  # a run may be killed before its first
-                self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+                try:
+                    self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+                except (AssertionError, ValueError) as error:
+                    raise InvalidInput(_does_not_fit(self._manager.latest_checkpoint)) from error
             self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
         # A default writer only while recording: the agent's own summaries cannot be compiled by XLA.
         self._writer = tf.summary.create_file_writer(str(self.folder.events))
@@ -350,14 +355,19 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
         restored = tf.train.Checkpoint(learner=parts).restore(latest)
         restored.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError) as error:
-        raise InvalidInput(
-            f"the checkpoint {latest} does not fit the configuration beside it; was config.json edited?"
-        ) from error
+        raise InvalidInput(_does_not_fit(latest)) from error
     return TrainedRun(
         config=config,
-        policy=MemoryPolicy(network, parts.reward_scale),
+        policy=MemoryPolicy(network, parts.reward_scale, value_rescaling=config.value_rescaling),
         env_steps=int(parts.env_steps),
         metrics=folder.metrics(),
+    )
+
+
+def _does_not_fit(checkpoint: str) -> str:
+    return (
+        f"the checkpoint {checkpoint} does not fit the configuration beside it; was config.json edited, or "
+        "the run made by another version of tfmem?"
     )
 
 
