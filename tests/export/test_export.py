@@ -80,7 +80,7 @@ def test_the_manifest_says_what_it_is(base, trained_run):
         "observation": {"dtype": "int64", "shape": [], "minimum": 0, "maximum": 3}
     }
     assert manifest["action"] == {"dtype": "int32", "count": 4, "space": "Discrete(4)"}
-    assert manifest["state"]["memory"] == {"dtype": "float32", "shape": [32, 16]}
+    assert manifest["state"]["memory"] == {"dtype": "float32", "shape": [52, 16]}
     assert manifest["environment"]["id"] == RECALL
     assert manifest["run"]["greedy_return"] == trained_run.metrics[-1]["greedy_return"]
     assert len(manifest["fingerprint"]) == 16

@@ -84,7 +84,7 @@ def test_metadata(url):
     assert step["method_name"] == "tensorflow/serving/predict"
     assert step["inputs"]["memory"]["dtype"] == "DT_FLOAT"
     dims = step["inputs"]["memory"]["tensor_shape"]["dim"]
-    assert [dim["size"] for dim in dims] == ["-1", "32", "16"]
+    assert [dim["size"] for dim in dims] == ["-1", "52", "16"]
 
 
 def test_rows_and_columns_with_one_input(url):
