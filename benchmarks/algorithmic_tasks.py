@@ -176,12 +176,12 @@ class Learner:
                 layer.temperature.assign(temperature)
 
     def _step(self, batch: Batch) -> tf.Tensor:
-        answer = self.answering(batch.inputs)
         with tf.GradientTape() as tape:
             logits = self.model(batch.inputs)
             entropy = tf.nn.sigmoid_cross_entropy_with_logits(batch.targets, logits)
             counted = entropy * batch.mask[..., tf.newaxis]
             loss = tf.reduce_sum(counted) / tf.reduce_sum(batch.mask) / logits.shape[-1]
+        answer = self.answering(batch.inputs) if self.tuned.momentum else logits
         gradients = tape.gradient(loss, self.model.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
         if self.tuned.momentum:

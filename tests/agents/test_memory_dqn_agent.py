@@ -143,6 +143,8 @@ def test_a_window_goes_on_from_the_state_it_is_given():
     state = {"sum": tf.constant([100.0])}
     found = made._loss(experience(ones, [[M, M, M]], reward=10), gamma=0.5, initial_state=state)
     np.testing.assert_allclose(found.extra.td_error, [[-40, -40.5, 0]])
+    public = made.loss(experience(ones, [[F, M, M]]), initial_state=state)
+    assert np.isfinite(public.loss)
     found = made._loss(experience(ones, [[F, M, M]]), gamma=1.0, initial_state=state)
     np.testing.assert_allclose(found.extra.td_error, [[1, 1, 0]])
 

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -148,3 +150,13 @@ def test_workers_step_the_same_episodes():
 
 def test_the_longest_episode_is_found_by_playing():
     assert longest_episode("tests/RememberFirst-v0", {"length": 9}) == 10  # nine steps and the first frame
+
+
+def test_workers_that_have_died_can_be_closed():
+    before = set(multiprocessing.active_children())
+    environment = load("tests/RememberFirst-v0", num_envs=2, workers=True)
+    environment.reset()
+    for worker in set(multiprocessing.active_children()) - before:
+        worker.kill()
+        worker.join()
+    environment.close()

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -264,3 +265,39 @@ def test_q_values_are_in_the_environments_units_and_what_is_forbidden_stays_so(t
     _, found, _ = policy.step(observation, is_first, policy.initial_state(1))
     np.testing.assert_allclose(found[0, ::2], unscale(learned)[0, ::2] / 0.5, rtol=1e-5)
     assert found[0, 1] == -1e9
+
+
+def test_every_part_of_the_experience_is_resumed(tiny_config, tmp_path):
+    """Stored states, priorities and the ladder go on as in the run left alone."""
+    config = dataclasses.replace(
+        tiny_config, stored_state=True, burn_in=3, priority_exponent=0.9, exploration="ladder", epsilon=0.4
+    )
+    out, copy = tmp_path / "run", tmp_path / "copy"
+
+    def copy_after_the_first_checkpoint(status):
+        if status.doing == "training" and status.env_steps > 400 and not copy.exists():
+            shutil.copytree(out, copy)
+
+    train(config, out, watch=copy_after_the_first_checkpoint)
+    resumed_at = []
+    train(config, copy, resume=True, watch=lambda status: resumed_at.append(status.env_steps))
+    assert resumed_at[0] > 400
+    assert [strip(r) for r in rows(copy)] == [strip(r) for r in rows(out)]
+    for a, b in zip(weights(copy), weights(out), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_ctrl_c_reaches_workers_and_the_run_still_saves(tiny_config, tmp_path):
+    out = tmp_path / "run"
+    settings = [f"--set={k}={json.dumps(v)}" for k, v in {**TINY, "env_steps": 10**6}.items()]
+    code = "import sys, tests.conftest; from tfmem.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "train", tiny_config.env_id, f"--out={out}", *settings]
+    process = subprocess.Popen(
+        [*command, "--set=workers=true"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while process.poll() is None and not (out / "checkpoints" / "checkpoint").exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "and saved; go on with --resume" in printed.splitlines()[-1]

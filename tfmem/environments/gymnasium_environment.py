@@ -78,9 +78,9 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             self._observation_spec["action_mask"] = array_spec.BoundedArraySpec(
                 (self._action_spec.maximum + 1,), np.int8, 0, 1, "action_mask"
             )
-        elif self._adds and action_mask:
-            self._observation_spec["action_mask"] = self._observation_spec["observation"].pop("action_mask")
         self._lifts_mask = self._adds and action_mask and observed
+        if self._lifts_mask:
+            self._observation_spec["action_mask"] = self._observation_spec["observation"].pop("action_mask")
         if action_mask:
             _require_mask_shape(self._observation_spec["action_mask"].shape, self._action_spec.maximum + 1)
         if previous_action:
@@ -130,7 +130,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             step_type=np.full(self.batch_size, ts.StepType.FIRST, np.int32),
             reward=nothing,
             discount=np.ones(self.batch_size, np.float32),
-            observation=self._observe(observation, info, nothing.astype(np.int64), nothing, nothing > 0),
+            observation=self._observe(observation, info, nothing.astype(np.int64), nothing),
         )
 
     def _step(self, action) -> ts.TimeStep:
@@ -147,10 +147,10 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             step_type=step_type,
             reward=reward,
             discount=np.where(terminated & last, 0.0, 1.0).astype(np.float32),
-            observation=self._observe(observation, info, np.where(first, 0, action), reward, last),
+            observation=self._observe(observation, info, np.where(first, 0, action), reward),
         )
 
-    def _observe(self, observation, info, previous_action, previous_reward, last):
+    def _observe(self, observation, info, previous_action, previous_reward):
         observation = to_observation(self._environment.single_observation_space, observation)
         if not self._adds:
             return observation
@@ -158,17 +158,17 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         if self._lifts_mask:
             parts["action_mask"] = observation.pop("action_mask")
         if self._mask_from_info:
-            parts["action_mask"] = self._mask(info, last)
+            parts["action_mask"] = self._mask(info)
         if self._previous_action:
             parts["previous_action"] = previous_action.astype(np.int64)
         if self._previous_reward:
             parts["previous_reward"] = previous_reward
         return parts
 
-    def _mask(self, info, last) -> np.ndarray:
+    def _mask(self, info) -> np.ndarray:
         """The action masks in a vector environment's infos, `[E, actions]` int8; zeros at ends without."""
         given = np.broadcast_to(info.get("_action_mask", False), [self.batch_size])
-        if not np.all(given | last):
+        if not np.all(given | self._ended):
             raise InvalidInput(
                 "action_mask: the environment gives none, in a part 'action_mask' of its observations or its "
                 "infos; set action_mask=false"

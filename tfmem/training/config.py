@@ -217,12 +217,10 @@ class Preset:
     """A named configuration for a family of tasks: what differs from `TrainConfig`'s defaults.
 
     Attributes:
-      family: the tasks that it is for, in a line.
       values: fields that are the same for the whole family.
       by_episode: fields that depend on how many frames an episode has, where there are any.
     """
 
-    family: str
     values: dict[str, Any]
     by_episode: Callable[[int], dict[str, Any]] | None = None
 
@@ -237,14 +235,14 @@ def _whole_episodes(frames: int) -> dict[str, Any]:
 
 
 PRESETS: dict[str, Preset] = {
+    # What was seen has to be recalled later, and actions do not decide what is seen: a short horizon removes
+    # variance and costs nothing.
     "recall": Preset(
-        "what was seen has to be recalled later; actions do not decide what is seen",
-        # So a short horizon removes variance and costs nothing.
         {"gamma": 0.5},
         _whole_episodes,
     ),
+    # What is seen depends on the actions, and velocities or goals are hidden.
     "control": Preset(
-        "what is seen depends on the actions, and velocities or goals are hidden",
         {
             "previous_action": True,
             "gamma": 0.99,
