@@ -2,6 +2,8 @@
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
 
+import os
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -42,6 +44,22 @@ class NaNReward(RememberFirst):
         observation, reward, *rest = super().step(action)
         NaNReward.steps += 1
         return observation, np.nan if NaNReward.steps > 400 else reward, *rest
+
+
+class Breaking(RememberFirst):
+    """Raises after a while, or, told to, ends its own process."""
+
+    def __init__(self, after: int = 150, kills: bool = False):
+        super().__init__()
+        self._left, self._kills = after, kills
+
+    def step(self, action):
+        self._left -= 1
+        if self._left < 0:
+            if self._kills:
+                os._exit(1)
+            raise RuntimeError("the arm has come off")
+        return super().step(action)
 
 
 class EverySpace(gym.Env):
@@ -112,6 +130,7 @@ class FourActions(RememberFirst):
 gym.register("tests/FourActions-v0", FourActions)
 gym.register("tests/RememberFirst-v0", RememberFirst)
 gym.register("tests/OneAllowed-v0", OneAllowed)
+gym.register("tests/Breaking-v0", Breaking)
 gym.register("tests/EverySpace-v0", EverySpace)
 gym.register("tests/NaNReward-v0", NaNReward)
 

@@ -9,6 +9,7 @@ import functools
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ def _reports_errors(command: Callable) -> Callable:
     def wrapped(*args, **kwargs):
         import tfmem.quiet  # noqa: F401
 
+        # A worker's traceback, of which our error has the gist.
+        warnings.filterwarnings("ignore", category=UserWarning, module="gymnasium.vector")
         try:
             return command(*args, **kwargs)
         except TfmemError as error:

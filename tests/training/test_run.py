@@ -1,11 +1,13 @@
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,15 @@ import tensorflow as tf
 
 from tests.conftest import RECALL, TINY
 from tfmem.agents import MemoryPolicy, unscale
-from tfmem.environments import load
+from tfmem.environments import EnvironmentFailed, load
 from tfmem.errors import InvalidInput
 from tfmem.layers import ScanNTM
 from tfmem.networks import LSTMConfig
 from tfmem.training import (
     Diverged,
     Interrupted,
+    RunFolder,
+    SavingFailed,
     TrainingRun,
     evaluate,
     load_run,
@@ -162,6 +166,71 @@ def test_a_run_that_stops_being_finite_names_the_last_good_checkpoint(tiny_confi
     with pytest.raises(Diverged, match=r"the loss is nan .* the last good checkpoint is .*ckpt-\d+"):
         train(config, tmp_path / "run")
     assert all(np.isfinite(w).all() for w in weights(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("workers", "kills", "said"),
+    [
+        (False, False, "RuntimeError: the arm has come off"),
+        (True, False, "RuntimeError: the arm has come off"),
+        (True, True, "the process of a worker has ended"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:gymnasium.vector.async_vector_env")
+def test_an_environment_that_breaks_is_named_with_the_last_good_checkpoint(
+    workers, kills, said, tiny_config, tmp_path
+):
+    config = dataclasses.replace(
+        tiny_config,
+        env_id="tests/Breaking-v0",
+        env_kwargs={"kills": kills},
+        workers=workers,
+        checkpoint_interval=200,
+    )
+    expected = rf"'tests/Breaking-v0' failed: {said}, at environment step \d+; the last good .*ckpt-\d+; mend"
+    with pytest.raises(EnvironmentFailed, match=expected):
+        train(config, tmp_path / "run")
+    assert load_run(tmp_path / "run").env_steps >= 200
+
+
+def test_a_full_disk_is_named_and_what_was_saved_goes_on(finished, tiny_config, tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(status):
+        if status.doing == "saving" and status.env_steps >= 800:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most))
+
+    out = tmp_path / "run"
+    try:
+        expected = r"cannot write to .*File too large.*ckpt-4\d\d; make room and go on"
+        with pytest.raises(SavingFailed, match=expected):
+            train(tiny_config, out, watch=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert 400 <= load_run(out).env_steps < 800
+    train(tiny_config, out, resume=True)
+    for a, b in zip(weights(out), weights(finished[0]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(finished, tiny_config, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    # TensorFlow keeps a checkpoint's place as it was saved, relative to its folder.
+    newest = Path(RunFolder(out).latest_checkpoint())
+    (data,) = newest.parent.glob(newest.name + ".data*")
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    data.write_bytes(content)
+    expected = rf"{newest} is damaged; delete {newest}\.\* to go back to .*ckpt-8"
+    with pytest.raises(InvalidInput, match=expected):
+        train(tiny_config, out, resume=True)
+    for file in newest.parent.glob(newest.name + ".*"):
+        file.unlink()
+    assert train(tiny_config, out, resume=True).env_steps >= 1200
+    for a, b in zip(weights(out), weights(finished[0]), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_folder_is_not_overwritten_and_resume_wants_the_runs_own_configuration(finished, tiny_config):

@@ -1,6 +1,11 @@
 """Gymnasium environments as batched TF-Agents environments."""
 
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
-from tfmem.environments.gymnasium_environment import GymnasiumEnvironment, load, longest_episode
+from tfmem.environments.gymnasium_environment import (
+    EnvironmentFailed,
+    GymnasiumEnvironment,
+    load,
+    longest_episode,
+)
 
-__all__ = ["GymnasiumEnvironment", "load", "longest_episode"]
+__all__ = ["EnvironmentFailed", "GymnasiumEnvironment", "load", "longest_episode"]

@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -13,11 +13,15 @@ from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
 from tfmem.environments.spaces import action_count, observation_spec, to_action, to_observation
-from tfmem.errors import InvalidInput, require
+from tfmem.errors import InvalidInput, TfmemError, require
 
 # Packages that register their environments on import, by the prefix of their ids, and the extra of tfmem
 # that installs them.
 _REGISTERED_BY = {"popgym-": ("popgym", "popgym")}
+
+
+class EnvironmentFailed(TfmemError):
+    """An environment raised, or its worker died; the message says what it raised, and chains it."""
 
 
 class GymnasiumEnvironment(py_environment.PyEnvironment):
@@ -41,6 +45,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
 
     Raises:
       InvalidInput: when a space does not fit, or the environment resets otherwise.
+      EnvironmentFailed: from `reset` and `step`, when an environment raises or its worker has died.
     """
 
     def __init__(
@@ -122,7 +127,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             self._environment.close()
 
     def _reset(self) -> ts.TimeStep:
-        observation, info = self._environment.reset(seed=self._next_seed)
+        with self._failure_named():
+            observation, info = self._environment.reset(seed=self._next_seed)
         self._next_seed = None
         self._ended = np.zeros(self.batch_size, bool)
         nothing = np.zeros(self.batch_size, np.float32)
@@ -136,7 +142,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
     def _step(self, action) -> ts.TimeStep:
         first = self._ended
         own_action = to_action(self._environment.single_action_space, action)
-        observation, reward, terminated, truncated, info = self._environment.step(own_action)
+        with self._failure_named():
+            observation, reward, terminated, truncated, info = self._environment.step(own_action)
         last = (terminated | truncated) & ~first
         reward = np.where(first, 0.0, reward).astype(np.float32)
         self._ended = last
@@ -149,6 +156,18 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             discount=np.where(terminated & last, 0.0, 1.0).astype(np.float32),
             observation=self._observe(observation, info, np.where(first, 0, action), reward),
         )
+
+    @contextlib.contextmanager
+    def _failure_named(self) -> Iterator[None]:
+        spec = self._environment.spec
+        name = f"environment {spec.id!r}" if spec else "the environment"
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            raise EnvironmentFailed(f"{name} failed: the process of a worker has ended") from error
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or ["no message"])[0]
+            raise EnvironmentFailed(f"{name} failed: {type(error).__name__}: {reason}") from error
 
     def _observe(self, observation, info, previous_action, previous_reward):
         observation = to_observation(self._environment.single_observation_space, observation)

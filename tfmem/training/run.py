@@ -9,6 +9,7 @@ deterministic from its seed; what the reset costs is the unfinished episodes at 
 
 import collections
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -22,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmem.agents import MemoryPolicy
-from tfmem.environments import GymnasiumEnvironment, load
+from tfmem.environments import EnvironmentFailed, GymnasiumEnvironment, load
 from tfmem.errors import InvalidInput, TfmemError
 from tfmem.serving import wire
 from tfmem.training.config import TrainConfig
@@ -45,6 +46,10 @@ class Interrupted(TfmemError):
 
 class Diverged(TfmemError):
     """The loss or the weights are no longer finite or sane; the message names the last good checkpoint."""
+
+
+class SavingFailed(TfmemError):
+    """A checkpoint or a row could not be written, as on a full disk; the message names the last good one."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ def train(
       InvalidInput: when the folder, configuration or environment does not fit.
       Interrupted: after Ctrl-C, once everything has been saved.
       Diverged: when the loss is not finite or has exploded.
+      EnvironmentFailed: when an environment raises, or its worker has died.
+      SavingFailed: when the disk takes no more.
     """
     return TrainingRun(config, out, resume=resume).run(watch)
 
@@ -143,11 +150,10 @@ class TrainingRun:
         )
         self._metrics: list[dict[str, Any]] = []
         if resume:
-            if self._manager.latest_checkpoint:  # a run may be killed before its first
-                try:
-                    self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-                except (AssertionError, ValueError) as error:
-                    raise InvalidInput(_does_not_fit(self._manager.latest_checkpoint)) from error
+            latest = self.folder.latest_checkpoint()
+            if latest:  # a run may be killed before its first
+                with self.folder.reading(latest):
+                    self._manager.checkpoint.restore(latest).assert_consumed()
             self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
         # A default writer only while recording: the agent's own summaries cannot be compiled by XLA.
         self._writer = tf.summary.create_file_writer(str(self.folder.events))
@@ -166,6 +172,19 @@ class TrainingRun:
             raise Interrupted(
                 f"stopped at environment step {self._env_steps} and saved; go on with --resume"
             ) from stop
+        except EnvironmentFailed as error:
+            raise EnvironmentFailed(
+                f"{error}, at environment step {self._env_steps}; {self._kept}; "
+                "mend it and go on with --resume"
+            ) from error
+        except (OSError, tf.errors.OpError) as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
+            raise SavingFailed(
+                f"cannot write to {self.folder.path}: {reason}, at environment step {self._env_steps}; "
+                f"{self._kept}; make room and go on with --resume"
+            ) from error
         finally:
             self._writer.close()
             self.environment.close()
@@ -268,7 +287,7 @@ class TrainingRun:
     def _save(self) -> None:
         if not self.learner.weights_are_finite():
             raise self._diverged("a weight is not finite")
-        latest = self._manager.latest_checkpoint
+        latest = self.folder.latest_checkpoint()
         if latest and latest.endswith(f"-{self._env_steps}"):
             return  # nothing new, and a kill while overwriting it would leave none
         self._wall_s.assign(self._wall())
@@ -276,11 +295,14 @@ class TrainingRun:
         self._stopwatch.save()
         self._manager.save(checkpoint_number=self._env_steps)
 
+    @property
+    def _kept(self) -> str:
+        last = self.folder.latest_checkpoint()
+        return f"the last good checkpoint is {last}" if last else "no checkpoint was saved yet"
+
     def _diverged(self, what: str) -> Diverged:
-        last = self._manager.latest_checkpoint
-        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was saved yet"
         return Diverged(
-            f"{what} at environment step {self._env_steps}; {kept}; "
+            f"{what} at environment step {self._env_steps}; {self._kept}; "
             "try a lower learning_rate or gradient_clip"
         )
 
@@ -343,6 +365,8 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     folder = RunFolder(Path(path))
     config = folder.config()
     latest = folder.latest_checkpoint()
+    if latest is None:
+        raise InvalidInput(f"{path} holds no checkpoint yet; go on with --resume")
     environment = load_environment(config, num_envs=1)
     network = make_network(environment, config)
     environment.close()
@@ -351,11 +375,9 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
         reward_scale=tf.Variable(1.0),
         env_steps=tf.Variable(0, dtype=tf.int64),
     )
-    try:
+    with folder.reading(latest):
         restored = tf.train.Checkpoint(learner=parts).restore(latest)
         restored.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError) as error:
-        raise InvalidInput(_does_not_fit(latest)) from error
     return TrainedRun(
         config=config,
         policy=MemoryPolicy(network, parts.reward_scale, value_rescaling=config.value_rescaling),
@@ -364,11 +386,11 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     )
 
 
-def _does_not_fit(checkpoint: str) -> str:
-    return (
-        f"the checkpoint {checkpoint} does not fit the configuration beside it; was config.json edited, or "
-        "the run made by another version of tfmem?"
-    )
+def _reason(error: OSError | tf.errors.OpError) -> str | None:
+    """Why a file could not be written, by the system's own words; None where that is not what failed."""
+    if isinstance(error, OSError):
+        return error.strerror
+    return next((text for text in map(os.strerror, errno.errorcode) if text in str(error)), None)
 
 
 def load_environment(config: TrainConfig, num_envs: int, *, workers: bool = False) -> GymnasiumEnvironment:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +62,31 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise InvalidInput(f"{self._config} is not JSON: {error}") from error
 
-    def latest_checkpoint(self) -> str:
-        """The path of the newest complete checkpoint."""
-        latest = tf.train.latest_checkpoint(str(self.checkpoints))
-        if latest is None:
-            raise InvalidInput(f"{self.path} holds no checkpoint yet; go on with --resume")
-        return latest
+    def latest_checkpoint(self) -> str | None:
+        """The path of the newest checkpoint whose files are there; None before the first."""
+        kept = self._kept_checkpoints()
+        return kept[-1] if kept else None
+
+    def _kept_checkpoints(self) -> list[str]:
+        """Oldest first."""
+        state = tf.train.get_checkpoint_state(str(self.checkpoints))
+        known = state.all_model_checkpoint_paths if state else []
+        return [path for path in known if Path(path + ".index").exists()]
+
+    @contextmanager
+    def reading(self, checkpoint: str) -> Iterator[None]:
+        """Raises `InvalidInput` where its body finds that `checkpoint` is damaged or is not this run's."""
+        try:
+            yield
+        except (AssertionError, ValueError) as error:
+            raise InvalidInput(
+                f"the checkpoint {checkpoint} does not fit the configuration beside it; was config.json "
+                "edited, or the run made by another version of tfmem?"
+            ) from error
+        except tf.errors.OpError as error:
+            others = [path for path in self._kept_checkpoints() if path != checkpoint]
+            mend = f"delete {checkpoint}.* to go back to {others[-1]}" if others else "there is no other"
+            raise InvalidInput(f"the checkpoint {checkpoint} is damaged; {mend}") from error
 
     def metrics(self) -> list[dict[str, Any]]:
         """The recorded rows, oldest first; a kill may have cut the last line off, which then is no row."""
