@@ -2,7 +2,14 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from tfmem.agents import n_step_targets, rescale, trained_steps, unscale, window_priority
+from tfmem.agents import (
+    n_step_targets,
+    rescale,
+    selection_loss,
+    trained_steps,
+    unscale,
+    window_priority,
+)
 
 F, M, L = (int(t) for t in (ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST))
 
@@ -78,3 +85,19 @@ def test_a_windows_priority_is_mostly_its_greatest_error():
     error = tf.constant([[1.0, -4.0, 1.0, 99.0], [1.0, 1.0, 1.0, 1.0]])
     counts = tf.constant([[True, True, True, False], [False] * 4])
     np.testing.assert_allclose(window_priority(error, counts), [3.8, 0.0], rtol=1e-6)
+
+
+def test_a_selection_answers_for_what_follows_it_in_its_episode_against_the_other_windows():
+    # Costs to go: 1 | 2 + 3 = 5, 3, as a new episode starts at the second frame; 4 + 0 + 2 = 6, 2, 2.
+    # The other window is the baseline: 1 - 6, 5 - 2, 3 - 2, and the opposite.
+    log_prob = tf.Variable(tf.fill([2, 3], -1.0))
+    cost = tf.Variable([[1.0, 2.0, 3.0], [4.0, 0.0, 2.0]])
+    step_type = tf.constant([[M, F, M], [F, M, M]])
+    with tf.GradientTape() as tape:
+        loss = selection_loss(log_prob, cost, step_type)
+    gradient, none = tape.gradient(loss, [log_prob, cost])
+    np.testing.assert_allclose(gradient, [[-5, 3, 1], [5, -3, -1]])
+    assert none is None
+    with tf.GradientTape() as tape:  # nothing to compare with
+        loss = selection_loss(log_prob[:1], cost[:1], step_type[:1])
+    np.testing.assert_allclose(tape.gradient(loss, log_prob)[:1], [[1, 5, 3]])

@@ -21,6 +21,9 @@ CONFIGS = {
     "scan_ntm": NetworkConfig(core=ScanNTMConfig(slots=6, width=4), embedding=8, hidden=8),
     "lstm": NetworkConfig(core=LSTMConfig(units=7), embedding=8, hidden=8),
     "attention": NetworkConfig(core=NoCoreConfig(), attention_window=4, embedding=8, hidden=8),
+    "hard attention": NetworkConfig(
+        core=NoCoreConfig(), attention_window=4, attention="gumbel", embedding=8, hidden=8
+    ),
     "attention and scan_ntm": NetworkConfig(
         core=ScanNTMConfig(slots=6, width=4), attention_window=3, embedding=8, hidden=8
     ),
@@ -84,7 +87,7 @@ def test_a_first_step_ignores_the_state_that_comes_in(network):
     observation = tf.constant([0, 1, 2], tf.int64)
     first = tf.fill([BATCH], ts.StepType.FIRST)
     initial = network.initial_state(BATCH)
-    other = {name: part + 3.0 for name, part in initial.items()}
+    other = {name: part + 3.0 * tf.random.uniform(part.shape) for name, part in initial.items()}
     fresh, _ = network(observation, step_type=first, network_state=initial)
     ignored, _ = network(observation, step_type=first, network_state=other)
     np.testing.assert_array_equal(fresh, ignored)
@@ -190,7 +193,7 @@ def test_what_cannot_be_encoded_is_named(spec, message):
 def test_gradients_reach_every_parameter(network, window):
     observation, step_type = window
     with tf.GradientTape() as tape:
-        q_values, _ = network(observation, step_type=step_type)
+        q_values, _ = network(observation, step_type=step_type, training=True)
         loss = tf.reduce_sum(q_values**2)
     for variable, gradient in zip(
         network.trainable_variables,

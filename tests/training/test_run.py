@@ -18,7 +18,7 @@ from tfmem.agents import MemoryPolicy, unscale
 from tfmem.environments import EnvironmentFailed, load
 from tfmem.errors import InvalidInput
 from tfmem.layers import ScanNTM
-from tfmem.networks import LSTMConfig
+from tfmem.networks import LSTMConfig, NoCoreConfig
 from tfmem.training import (
     Diverged,
     Interrupted,
@@ -295,6 +295,7 @@ def test_only_allowed_actions_are_taken(mask_in, tiny_config, tmp_path):
         {"stored_state": True, "core": LSTMConfig(units=8), "target_tau": 1.0, "target_period": 10},
         {"exploration": "ladder", "epsilon": 0.4, "priority_exponent": 0.6, "double_q": False},
         {"workers": True, "attention_window": 3},
+        {"core": NoCoreConfig(), "attention_window": 6, "attention": "reinforce", "env_steps": 2000},
     ],
 )
 def test_options_learn_together(options, tiny_config, tmp_path):

@@ -70,6 +70,31 @@ def trained_steps(step_type: tf.Tensor, burn_in: int = 0) -> tf.Tensor:
     return _has_successor(step_type) & (started | warm)
 
 
+def selection_loss(log_prob: tf.Tensor, cost: tf.Tensor, step_type: tf.Tensor) -> tf.Tensor:
+    """The score-function loss of selections drawn at each frame, `Σ_B Σ_t (C_t − b_t) log p(L_t)`.
+
+    `C_t` sums the costs of frame t and of those after it in its episode and window, which are what its
+    selection can change. `b_t` is the mean of `C_t` over the other windows of the batch: it does not depend
+    on the selection, so the gradient is that of `E[Σ cost]` [Williams, 1992]; with one window it is 0.
+
+    Args:
+      log_prob: `[B, T]`, of the selections.
+      cost: `[B, T]`, such as each frame's TD loss; no gradient.
+      step_type: `[B, T]`.
+
+    Returns:
+      A scalar whose value means nothing; its gradient does.
+    """
+    cost = tf.stop_gradient(cost)
+    episode = tf.cumsum(tf.cast(tf.equal(step_type, ts.StepType.FIRST), tf.int32), axis=1)
+    time = tf.range(tf.shape(cost)[1])
+    later = (episode[:, :, tf.newaxis] == episode[:, tf.newaxis]) & (time[:, tf.newaxis] <= time)
+    to_go = tf.linalg.matvec(tf.cast(later, cost.dtype), cost)
+    others = tf.cast(tf.shape(cost)[0] - 1, cost.dtype)
+    baseline = tf.math.divide_no_nan(tf.reduce_sum(to_go, axis=0) - to_go, others)
+    return tf.reduce_sum((to_go - baseline) * log_prob)
+
+
 # ε of `rescale`, as in Pohlen et al. (2018).
 RESCALING = 1e-3
 

@@ -10,7 +10,14 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 from tf_agents.utils import common
 
-from tfmem.agents.losses import n_step_targets, rescale, trained_steps, unscale, window_priority
+from tfmem.agents.losses import (
+    n_step_targets,
+    rescale,
+    selection_loss,
+    trained_steps,
+    unscale,
+    window_priority,
+)
 from tfmem.errors import require
 
 
@@ -44,6 +51,9 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
     - Frames without a successor in their episode, and `burn_in` frames at the start of a window that begins
       inside an episode, are masked.
     - `train` and `loss` take the network state that a window began with.
+    - A network that draws what it attends to, and tells its `selection_log_prob [B, T]`, is trained by the
+      score function with the TD losses as costs (`tfmem.agents.selection_loss`). Regularisation, such
+      as attention's entropy, is added from the network's `losses`.
     - With `value_rescaling` the network learns `h(Q)`: `Yⁿ` is computed from `h⁻¹(V)`, and δ is
       `h(Yⁿ) − Q` (`tfmem.agents.rescale`).
 
@@ -151,6 +161,11 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
             td_loss = counts * td_errors_loss_fn(targets, taken)
             weighted = td_loss if weights is None else td_loss * tf.reshape(weights, [-1, 1])
             mean = tf.math.divide_no_nan(tf.reduce_sum(weighted), tf.reduce_sum(counts))
+            log_prob = getattr(self._q_network, "selection_log_prob", None)
+            if log_prob is not None:
+                score = selection_loss(log_prob, weighted, experience.step_type)
+                score = tf.math.divide_no_nan(score, tf.reduce_sum(counts))
+                mean += score - tf.stop_gradient(score)
             # Optimizers sum gradients over replicas.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             regularization = tf.add_n([tf.zeros([], taken.dtype), *self._q_network.losses])

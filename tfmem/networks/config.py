@@ -5,6 +5,8 @@ from typing import Literal
 
 from tfmem.errors import require
 
+Attention = Literal["soft", "reinforce", "gumbel", "straight_through"]
+
 
 @dataclass(frozen=True)
 class ScanNTMConfig:
@@ -64,8 +66,10 @@ class NetworkConfig:
     Attributes:
       embedding: width of the encoded observation.
       core: what carries memory from step to step.
-      attention_window: soft attention over this many most recent encoded observations, the current one
-        included, is joined to the core's input; 0 for none.
+      attention_window: attention over this many most recent encoded observations, the current one included,
+        is joined to the core's input; 0 for none.
+      attention: `"soft"`, or hard attention by one of the estimators of `tfmem.layers.HardAttention`.
+      attention_entropy: λ of the attention's entropy in the loss: positive sharpens, negative spreads.
       hidden: width of the hidden layer before the dueling head.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
@@ -73,6 +77,8 @@ class NetworkConfig:
     embedding: int = 64
     core: CoreConfig = field(default_factory=ScanNTMConfig)
     attention_window: int = 0
+    attention: Attention = "soft"
+    attention_entropy: float = 0.0
     hidden: int = 128
     action_mask: bool = False
 

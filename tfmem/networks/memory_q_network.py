@@ -12,7 +12,7 @@ from tfmem.layers import ScanNTM
 from tfmem.layers.scan_ntm import State
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
-from tfmem.networks.stateful import stateful_layers
+from tfmem.networks.stateful import RecentAttention, stateful_layers
 
 # The part of an observation that says which actions are allowed, `[actions]`, 0 or 1.
 ACTION_MASK = "action_mask"
@@ -23,7 +23,7 @@ FORBIDDEN = -1e9
 class MemoryQNetwork(network.Network):
     """Q-values from an observation and a memory, as a TF-Agents network.
 
-    The encoder's output runs through soft attention over the recent past and a core that remembers, both
+    The encoder's output runs through attention over the recent past and a core that remembers, both
     optional (`NetworkConfig`), into a dueling head [Wang et al., 2016]
 
         Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a').
@@ -106,8 +106,15 @@ class MemoryQNetwork(network.Network):
             if isinstance(layer, ScanNTM):
                 layer.temperature.assign(temperature)
 
+    @property
+    def selection_log_prob(self) -> tf.Tensor | None:
+        """`log p [B, T]` of what hard attention by `reinforce` drew in the latest call in training, or None."""
+        for layer in self._stateful:
+            if isinstance(layer, RecentAttention):
+                return layer.selection_log_prob
+        return None
+
     def call(self, observation, step_type=None, network_state=(), training=False):
-        del training
         outer_rank = nest_utils.get_outer_rank(observation, self.input_tensor_spec)
         if outer_rank not in (1, 2):
             raise ValueError(
@@ -121,7 +128,7 @@ class MemoryQNetwork(network.Network):
             if not layer.built:
                 layer.build(x.shape)
             own = {key: network_state[key] for key in layer.state_shapes} if network_state else None
-            x, own = self._remember(layer, x, own, reset)
+            x, own = self._remember(layer, x, own, reset, training)
             state |= own
         x = self._hidden(x)
         advantage = self._advantage(x)
@@ -143,12 +150,12 @@ class MemoryQNetwork(network.Network):
         x = tf.reshape(x, tf.concat([outer, tf.shape(x)[1:]], axis=0))
         return tf.ensure_shape(x, [*static, x.shape[-1]])
 
-    def _remember(self, layer, x: tf.Tensor, state: State | None, reset: tf.Tensor):
+    def _remember(self, layer, x: tf.Tensor, state: State | None, reset: tf.Tensor, training: bool):
         """Runs one layer that remembers over `x [B, F]` or `[B, T, F]`; `(y, its next state)`."""
         initial = layer.get_initial_state(tf.shape(x)[0])
         state = initial if state is None else state
         if x.shape.rank == 3:
-            return layer(x, initial_state=state, reset_mask=reset)
+            return layer(x, initial_state=state, reset_mask=reset, training=training)
         fresh = {key: select(reset, initial[key], part) for key, part in state.items()}
         return layer.step(x, fresh)
 

@@ -1,16 +1,17 @@
 """Layers that remember, behind one interface, so that a network can chain them.
 
-The interface is `tfmem.layers.ScanNTM`'s: a call over `[B, T, F]` with `initial_state` and `reset_mask`,
-`step` over `[B, F]`, `get_initial_state(batch_size)`, and `state_shapes` with the shape of every named part
-of the state.
+The interface is `tfmem.layers.ScanNTM`'s: a call over `[B, T, F]` with `initial_state`, `reset_mask` and
+`training`, `step` over `[B, F]`, `get_initial_state(batch_size)`, and `state_shapes` with the shape of every
+named part of the state.
 """
 
+import numpy as np
 import tensorflow as tf
 from tf_agents.keras_layers import dynamic_unroll_layer
 
 from tfmem._keras import keras
-from tfmem.layers import ScanNTM, SoftAttention
-from tfmem.networks.config import LSTMConfig, NetworkConfig, ScanNTMConfig
+from tfmem.layers import HardAttention, ScanNTM, SoftAttention
+from tfmem.networks.config import Attention, LSTMConfig, NetworkConfig, ScanNTMConfig
 
 
 class _Stateful(keras.layers.Layer):
@@ -39,7 +40,8 @@ class LSTM(_Stateful):
         self._unroll = dynamic_unroll_layer.DynamicUnroll(keras.layers.LSTMCell(units))
         self.state_shapes = {"hidden": (units,), "cell": (units,)}
 
-    def call(self, x, initial_state, reset_mask):
+    def call(self, x, initial_state, reset_mask, training=False):
+        del training
         y, (hidden, cell) = self._unroll(
             x,
             initial_state=[initial_state["hidden"], initial_state["cell"]],
@@ -49,19 +51,30 @@ class LSTM(_Stateful):
 
 
 class RecentAttention(_Stateful):
-    """Joins each input to its soft attention over the last K inputs of the episode, itself included.
+    """Joins each input to its attention, soft or hard, over the episode's last K inputs, itself included.
 
     `[B, T, F]` to `[B, T, 2F]`: `y_t = [x_t, c_t]`, where `c_t` attends with query `x_t` to
     `x_{t-K+1} … x_t`, each with a learned embedding of its age added, and never reaches back over a reset.
     The state is `past [B, K-1, F]`, `past_valid [B, K-1]`, 1 where `past` holds an input of the episode, and
     `attention [B, K]`, the weights of the latest step, oldest input first, for whoever wants to look.
+
+    After a call in training `selection_log_prob` is `log p(L_t)` of what hard attention by `reinforce` has
+    drawn, `[B, T]`; otherwise it is None.
     """
 
-    def __init__(self, window: int, features: int):
+    def __init__(self, window: int, features: int, attention: Attention = "soft", entropy: float = 0.0):
         super().__init__(name="recent_attention")
         self._window = window
         self._features = features
-        self._attention = SoftAttention(features)
+        self._attention: keras.layers.Layer
+        if attention == "soft":
+            self._attention = SoftAttention(features, entropy_weight=entropy)
+        else:
+            # NumPy's randomness is seeded with Keras', so that a run's seed decides what is drawn.
+            seed = int(np.random.randint(2**31))
+            self._attention = HardAttention(features, attention, entropy_weight=entropy, seed=seed)
+        self._scores = attention == "reinforce"
+        self.selection_log_prob: tf.Tensor | None = None
         self.state_shapes = {
             "past": (window - 1, features),
             "past_valid": (window - 1,),
@@ -74,7 +87,7 @@ class RecentAttention(_Stateful):
         )
         super().build(input_shape)
 
-    def call(self, x, initial_state, reset_mask):
+    def call(self, x, initial_state, reset_mask, training=False):
         length = tf.shape(x)[1]
         past = tf.concat([initial_state["past"], x], axis=1)  # [B, K-1+T, F]
         valid = tf.concat([initial_state["past_valid"], tf.ones_like(x[:, :, 0])], axis=1)
@@ -84,7 +97,7 @@ class RecentAttention(_Stateful):
         index = tf.range(length)[:, tf.newaxis] + tf.range(self._window)  # [T, K]
         same = tf.gather(episode, index, axis=1) == resets[:, :, tf.newaxis]
         mask = same & (tf.gather(valid, index, axis=1) > 0)
-        y, weights = self._join(x, tf.gather(past, index, axis=1), mask)
+        y, weights = self._join(x, tf.gather(past, index, axis=1), mask, training)
         kept = self._window - 1
         keep = tf.cast(episode == episode[:, -1:], valid.dtype) * valid
         return y, {
@@ -93,14 +106,19 @@ class RecentAttention(_Stateful):
             "attention": weights[:, -1],
         }
 
-    def _join(self, x, window, mask):
+    def _join(self, x, window, mask, training):
         """`x [B, T, F]`, `window [B, T, K, F]`, `mask [B, T, K]` to `(y [B, T, 2F], weights [B, T, K])`."""
         batch, length = tf.shape(x)[0], tf.shape(x)[1]
-        context, weights = self._attention(
-            tf.reshape(window + self._age, [-1, self._window, self._features]),
-            query=tf.reshape(x, [-1, self._features]),
-            mask=tf.reshape(mask, [-1, self._window]),
-        )
+        inputs = {
+            "h": tf.reshape(window + self._age, [-1, self._window, self._features]),
+            "query": tf.reshape(x, [-1, self._features]),
+            "mask": tf.reshape(mask, [-1, self._window]),
+        }
+        context, weights = self._attention(**inputs, training=training)
+        self.selection_log_prob = None
+        if self._scores and training:
+            log_prob = self._attention.log_prob(weights, **inputs)
+            self.selection_log_prob = tf.reshape(log_prob, [batch, length])
         context = tf.reshape(context, [batch, length, self._features])
         return tf.concat([x, context], axis=-1), tf.reshape(weights, [batch, length, self._window])
 
@@ -109,7 +127,14 @@ def stateful_layers(config: NetworkConfig) -> list[keras.layers.Layer]:
     """The chain of layers that `config` asks for; empty for a memoryless network."""
     layers: list[keras.layers.Layer] = []
     if config.attention_window:
-        layers.append(RecentAttention(config.attention_window, config.embedding))
+        layers.append(
+            RecentAttention(
+                config.attention_window,
+                config.embedding,
+                attention=config.attention,
+                entropy=config.attention_entropy,
+            )
+        )
     core = config.core
     if isinstance(core, LSTMConfig):
         layers.append(LSTM(core.units))

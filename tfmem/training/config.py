@@ -12,7 +12,7 @@ import dacite
 from tfmem.environments import longest_episode
 from tfmem.errors import InvalidInput, require
 from tfmem.networks import CoreConfig, NetworkConfig, ScanNTMConfig
-from tfmem.networks.config import CORES
+from tfmem.networks.config import CORES, Attention
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class TrainConfig:
       embedding: see `tfmem.networks.NetworkConfig`.
       core: see `tfmem.networks.NetworkConfig`.
       attention_window: see `tfmem.networks.NetworkConfig`.
+      attention: see `tfmem.networks.NetworkConfig`.
+      attention_entropy: see `tfmem.networks.NetworkConfig`.
       hidden: see `tfmem.networks.NetworkConfig`.
       gamma: discount.
       n_step: rewards in a return before it bootstraps.
@@ -76,6 +78,8 @@ class TrainConfig:
     embedding: int = 64
     core: CoreConfig = field(default_factory=ScanNTMConfig)
     attention_window: int = 0
+    attention: Attention = "soft"
+    attention_entropy: float = 0.0
     hidden: int = 128
     gamma: float = 0.99
     n_step: int = 1
@@ -158,6 +162,8 @@ class TrainConfig:
             embedding=self.embedding,
             core=self.core,
             attention_window=self.attention_window,
+            attention=self.attention,
+            attention_entropy=self.attention_entropy,
             hidden=self.hidden,
             action_mask=self.action_mask,
         )
