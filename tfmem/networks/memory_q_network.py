@@ -108,7 +108,7 @@ class MemoryQNetwork(network.Network):
 
     @property
     def selection_log_prob(self) -> tf.Tensor | None:
-        """`log p [B, T]` of what hard attention by `reinforce` drew in the latest call in training, or None."""
+        """`log p [B, T]` of what `reinforce` attention drew in the latest call in training, or None."""
         for layer in self._stateful:
             if isinstance(layer, RecentAttention):
                 return layer.selection_log_prob
