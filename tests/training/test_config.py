@@ -48,6 +48,8 @@ def test_overrides():
         ({"core.slotz": 8}, "slotz"),
         ({"core.read_heads": ["up"]}, "core.read_heads must be one or more of stay"),
         ({"core": "lstm", "core.slots": 8}, "slots"),
+        ({"td_loss": "absolute"}, "td_loss"),
+        ({"attention": "loud"}, "attention"),
         ({"hidden": 0}, "hidden must be at least 1"),
         ({"device": "tpu"}, "device"),
     ],

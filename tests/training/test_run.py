@@ -292,9 +292,15 @@ def test_only_allowed_actions_are_taken(mask_in, tiny_config, tmp_path):
     "options",
     [
         {"stored_state": True, "burn_in": 3, "priority_exponent": 0.9, "n_step": 3, "value_rescaling": True},
-        {"stored_state": True, "core": LSTMConfig(units=8), "target_tau": 1.0, "target_period": 10},
+        {
+            "stored_state": True,
+            "core": LSTMConfig(units=8),
+            "target_tau": 1.0,
+            "target_period": 10,
+            "td_loss": "squared",
+        },
         {"exploration": "ladder", "epsilon": 0.4, "priority_exponent": 0.6, "double_q": False},
-        {"workers": True, "attention_window": 3},
+        {"workers": True, "attention_window": 3, "td_loss": "squared"},
         {"core": NoCoreConfig(), "attention_window": 6, "attention": "reinforce", "env_steps": 2000},
     ],
 )

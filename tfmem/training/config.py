@@ -39,6 +39,9 @@ class TrainConfig:
       gamma: discount.
       n_step: rewards in a return before it bootstraps.
       double_q: double Q-learning.
+      td_loss: `"squared"`, or `"huber"`, squared up to a TD error of 1 and linear beyond. Where errors are
+        mostly above 1, in units of the rewards' root mean square, Huber's loss learns medians, which leave
+        rare ends out; where they are not, it is calmer.
       value_rescaling: learn `h(Q)` in place of Q; see `tfmem.agents.rescale`.
       target_tau: the share by which the target network moves towards the online one.
       target_period: updates between two such moves; with `target_tau=1` the target is a copy now and then.
@@ -84,6 +87,7 @@ class TrainConfig:
     gamma: float = 0.99
     n_step: int = 1
     double_q: bool = True
+    td_loss: Literal["huber", "squared"] = "huber"
     value_rescaling: bool = False
     target_tau: float = 0.01
     target_period: int = 1
@@ -253,6 +257,8 @@ PRESETS: dict[str, Preset] = {
             "previous_action": True,
             "gamma": 0.99,
             "n_step": 5,
+            # Returns are up to 100 rewards: Huber's loss would be linear nearly everywhere.
+            "td_loss": "squared",
             "sequence_length": 33,
             "burn_in": 8,
             "stored_state": True,

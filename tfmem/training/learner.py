@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
+from tf_agents.utils import common
 
 from tfmem._keras import keras
 from tfmem.agents import MemoryDqnAgent
@@ -19,6 +20,7 @@ from tfmem.training.config import TrainConfig
 FALLING_TEMPERATURE = (0.4, 0.8)
 # The ladder's greatest power, less 1 [Horgan et al., 2018].
 LADDER = 7.0
+TD_LOSSES = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
 # The learning rate falls linearly to this share of its start: what is learned early settles.
 FINAL_LEARNING_RATE = 0.1
 
@@ -91,6 +93,7 @@ class Learner(tf.Module):
                 burn_in=config.burn_in,
                 double_q=config.double_q,
                 value_rescaling=config.value_rescaling,
+                td_errors_loss_fn=TD_LOSSES[config.td_loss],
                 target_update_tau=config.target_tau,
                 target_update_period=config.target_period,
                 gamma=config.gamma,

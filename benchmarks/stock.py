@@ -1,0 +1,91 @@
+"""TF-Agents' own recurrent DQN over our environments: `QRnnNetwork`, `DqnAgent`, its driver and replay."""
+
+import tensorflow as tf
+from tf_agents.agents.dqn import dqn_agent
+from tf_agents.drivers import dynamic_step_driver
+from tf_agents.environments import tf_py_environment
+from tf_agents.networks import q_rnn_network
+from tf_agents.replay_buffers import tf_uniform_replay_buffer
+from tf_agents.utils import common
+
+from tfmem._keras import keras
+from tfmem.environments import GymnasiumEnvironment
+from tfmem.training import TrainConfig
+
+
+def _as_numbers(spec) -> keras.layers.Layer:
+    """One-hot codes of a choice; numbers in units of their bounds."""
+    if spec.dtype.is_integer:
+        return keras.layers.Lambda(lambda x, count=int(spec.maximum) + 1: tf.one_hot(x, count))
+    return keras.layers.Lambda(lambda x, most=spec.maximum: x / most)
+
+
+class StockDqn:
+    """What TF-Agents' tutorials put together, with the sizes and settings of a `TrainConfig`.
+
+    An LSTM of 128 units between the same encoder and the same hidden layer as ours.
+    """
+
+    def __init__(self, environment: GymnasiumEnvironment, config: TrainConfig):
+        self._config = config
+        self.environment = tf_py_environment.TFPyEnvironment(environment)
+        network = q_rnn_network.QRnnNetwork(
+            self.environment.observation_spec(),
+            self.environment.action_spec(),
+            preprocessing_layers=tf.nest.map_structure(_as_numbers, self.environment.observation_spec()),
+            preprocessing_combiner=keras.layers.Concatenate(),
+            input_fc_layer_params=(config.embedding,),
+            lstm_size=(128,),
+            output_fc_layer_params=(config.hidden,),
+        )
+        self._epsilon = tf.Variable(1.0, trainable=False)
+        self.steps = 0
+        self.agent = dqn_agent.DdqnAgent(
+            self.environment.time_step_spec(),
+            self.environment.action_spec(),
+            network,
+            keras.optimizers.Adam(config.learning_rate),
+            epsilon_greedy=lambda: self._epsilon,
+            target_update_tau=config.target_tau,
+            td_errors_loss_fn=common.element_wise_huber_loss,
+            gamma=config.gamma,
+            gradient_clipping=config.gradient_clip,
+        )
+        self.agent.initialize()
+        self._replay = tf_uniform_replay_buffer.TFUniformReplayBuffer(
+            self.agent.collect_data_spec,
+            batch_size=config.num_envs,
+            max_length=config.replay_capacity // config.num_envs,
+        )
+        driver = dynamic_step_driver.DynamicStepDriver(
+            self.environment,
+            self.agent.collect_policy,
+            observers=[self._replay.add_batch],
+            num_steps=config.collect_steps * config.num_envs,
+        )
+        self._drive = common.function(driver.run)
+        self._train = common.function(self.agent.train)
+        self._progress = None
+        self._data = None
+
+    def collect(self) -> None:
+        """`collect_steps` steps of every environment."""
+        share = self.steps / self._config.epsilon_steps
+        self._epsilon.assign(max(1.0 - (1.0 - self._config.epsilon) * share, self._config.epsilon))
+        if self._progress is None:
+            state = self.agent.collect_policy.get_initial_state(self._config.num_envs)
+            self._progress = (self.environment.reset(), state)
+        self._progress = self._drive(*self._progress)
+        self.steps += self._config.collect_steps * self._config.num_envs
+
+    def update(self) -> tf.Tensor:
+        """One update on sampled windows; the loss."""
+        if self._data is None:
+            windows = self._replay.as_dataset(
+                sample_batch_size=self._config.batch_size,
+                num_steps=self._config.sequence_length,
+                num_parallel_calls=2,
+            )
+            self._data = iter(windows.prefetch(4))
+        experience, _ = next(self._data)
+        return self._train(experience).loss
