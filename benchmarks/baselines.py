@@ -10,12 +10,13 @@
 
       python -m venv .venv-peers && .venv-peers/bin/pip install torch==2.13.0 sb3-contrib==2.9.2 popgym==1.0.7
 
-A cell has 20 evaluations of 64 greedy episodes on the way and one of 100 in the end, on environment seeds
-that training does not use.
+A cell has up to 20 evaluations of 64 greedy episodes on the way and one of 100 in the end, on environment
+seeds that training does not use.
 """
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -75,8 +76,11 @@ def recurrent_ppo(arguments: argparse.Namespace) -> dict:
         return model.predict(observation, state=state, episode_start=first, deterministic=True)
 
     curve, spent, start = [], 0.0, time.monotonic()
-    for i in range(EVALUATIONS):
-        model.learn(arguments.steps // EVALUATIONS, reset_num_timesteps=i == 0)
+    rollout = model.n_steps * ENVS
+    while model.num_timesteps < arguments.steps:
+        # Whole rollouts, so that steps in all are those asked for, or up to one rollout more.
+        share = arguments.steps * (len(curve) + 1) / EVALUATIONS - model.num_timesteps
+        model.learn(max(rollout, math.ceil(share / rollout) * rollout), reset_num_timesteps=not curve)
         spent += time.monotonic() - start
         found = mean_return(arguments.env_id, policy, CURVE_EPISODES, CURVE_SEED)
         curve.append([model.num_timesteps, found, round(spent, 1)])

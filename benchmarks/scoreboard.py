@@ -4,10 +4,12 @@
     python benchmarks/scoreboard.py autoencode_easy    the cells of one row
     python benchmarks/scoreboard.py --page             only docs/scoreboard.md and its plots
 
-A cell is a run of one system with one seed: trained by `tfmem train` with the row's preset and nothing of its
-own but the number of evaluations, then 100 greedy episodes on environment seeds that training never uses,
-with and without memory. Results go to benchmarks/results/scoreboard/<row>.json as each cell finishes, and a
-cell that is there is not run again. `--cores 0,1` runs a cell on each of these processor cores at a time.
+A cell is a run of one system with one seed: trained by `tfmem train` with the row's preset and nothing of
+its own but the number of evaluations, then 100 greedy episodes on environment seeds that training never
+uses, with and without memory. Baselines that are not tfmem's are run by baselines.py; those in PyTorch need
+an environment of their own, `.venv-peers`, which that file says how to make, and are left out without it.
+Results go to benchmarks/results/scoreboard/<row>.json as each cell finishes, and a cell that is there is
+not run again. `--cores 0,1` runs a cell on each of these processor cores at a time.
 """
 
 import argparse
@@ -26,7 +28,8 @@ from typing import Any
 
 from machine import provenance
 
-HERE = Path(__file__).parent.resolve()  # holds popgym_sizes
+HERE = Path(__file__).parent.resolve()  # holds popgym_sizes, memory_chain and frame_stack
+PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
 RESULTS = HERE / "results" / "scoreboard"
 DOCS = HERE.parent / "docs"
 EPISODES = 100
@@ -65,9 +68,12 @@ def popgym(task: str) -> str:
 
 
 THREE = ("scan_ntm", "lstm", "none")
+BASELINES = (*THREE, "frame_stack", "tf_agents", "recurrent_ppo")
 # From the top down: what is measured first.
 ROWS = (
-    Row("repeat_previous_easy", popgym("RepeatPreviousEasy"), 50_000, 1.0, POPGYM, seeds=5, systems=THREE),
+    Row(
+        "repeat_previous_easy", popgym("RepeatPreviousEasy"), 50_000, 1.0, POPGYM, seeds=5, systems=BASELINES
+    ),
     Row("repeat_first_easy", popgym("RepeatFirstEasy"), 50_000, 1.0, MEMOROIDS, seeds=5),
     Row(
         "repeat_previous_2_10",
@@ -78,7 +84,7 @@ ROWS = (
         env_kwargs=(("num_decks", 2), ("k", 10)),
         seeds=5,
     ),
-    Row("autoencode_easy", popgym("AutoencodeEasy"), 300_000, 0.495, SHM, seeds=5, systems=THREE),
+    Row("autoencode_easy", popgym("AutoencodeEasy"), 300_000, 0.495, SHM, seeds=5, systems=BASELINES),
     Row("repeat_previous_medium", popgym("RepeatPreviousMedium"), 200_000, 0.789, POPGYM, systems=THREE),
     Row("repeat_previous_hard", popgym("RepeatPreviousHard"), 400_000, 0.191, POPGYM),
     Row("autoencode_medium", popgym("AutoencodeMedium"), 800_000, -0.420, POPGYM),
@@ -110,38 +116,54 @@ ROWS = (
         1.0,
         POPGYM,
         preset="control",
-        systems=THREE,
+        systems=BASELINES,
     ),
 )
 SYSTEMS = {
     "scan_ntm": "external memory (ScanNTM)",
     "lstm": "LSTM, 128 units",
     "none": "no memory",
+    "frame_stack": "the last 4 frames",
+    "tf_agents": "TF-Agents' DqnAgent and QRnnNetwork, LSTM",
+    "recurrent_ppo": "sb3-contrib's RecurrentPPO, LSTM",
 }
+# The Python that runs baselines.py for a system.
+BASELINE_PYTHON = {"tf_agents": Path(sys.executable), "recurrent_ppo": PEERS}
 
 
-def tfmem(*arguments: object, core: int) -> dict:
-    command = [sys.executable, "-m", "tfmem", *map(str, arguments), "--json"]
+def printed(*command: object, core: int) -> dict:
+    """What a command prints as JSON."""
     done = subprocess.run(
-        command,
+        list(map(str, command)),
         check=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])},
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def tfmem(*arguments: object, core: int) -> dict:
+    return printed(sys.executable, "-m", "tfmem", *arguments, "--json", core=core)
 
 
 def run(row: Row, system: str, seed: int, processor: int) -> dict:
     """One cell, on one core of the processor."""
+    if system in BASELINE_PYTHON:
+        script = (BASELINE_PYTHON[system], HERE / "baselines.py", system, row.env_id)
+        options = ("--preset", row.preset, "--steps", row.steps, "--seed", seed)
+        return printed(*script, *options, core=processor)
+    env_id, env_kwargs, core = row.env_id, dict(row.env_kwargs), system
+    if system == "frame_stack":
+        env_id, env_kwargs, core = "frame_stack:FrameStack-v0", {"env_id": env_id}, "none"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        settings = [f"core={system}", f"checkpoint_interval={row.steps // EVALUATIONS}"]
-        if row.env_kwargs:
-            settings.append(f"env_kwargs={json.dumps(dict(row.env_kwargs))}")
+        settings = [f"core={core}", f"checkpoint_interval={row.steps // EVALUATIONS}"]
+        if env_kwargs:
+            settings.append(f"env_kwargs={json.dumps(env_kwargs)}")
         sets = [part for setting in settings for part in ("--set", setting)]
         result = tfmem(
-            *("train", row.env_id, "--preset", row.preset, "--steps", row.steps, "--seed", seed, *sets),
+            *("train", env_id, "--preset", row.preset, "--steps", row.steps, "--seed", seed, *sets),
             *("--out", out),
             core=processor,
         )
@@ -206,6 +228,9 @@ def measure(rows: tuple[Row, ...], processors: list[int]) -> None:
         for row in rows:
             there = {(r["system"], r["seed"]) for r in results_of(row)}
             for system in row.systems:
+                if system == "recurrent_ppo" and not PEERS.exists():
+                    print(f"{row.name}: {system} left out, there is no {PEERS}")
+                    continue
                 for seed in range(row.seeds if system == row.systems[0] else min(3, row.seeds)):
                     if (system, seed) not in there:
                         cells.append(pool.submit(cell, row, system, seed))
@@ -234,7 +259,9 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
             ", ".join(f"{r:.3f}" for r in returns),
             f"{mean(returns):.3f}{spread}",
             f"{mean(r['best_evaluation'] for r in runs):.3f}",
-            f"{mean(r['return_without_memory'] for r in runs):.3f}",
+            f"{mean(r['return_without_memory'] for r in runs):.3f}"
+            if "return_without_memory" in runs[0]
+            else "",
             solved,
             f"{mean(r['wall_s'] for r in runs):.0f}",
             f"{row.preset}, gamma={config['gamma']:g}",
@@ -253,7 +280,8 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *best*: the greatest of the evaluations during training, averaged over seeds.
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
-- *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes.
+- *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
+  gets the preset's sizes, rates and windows; RecurrentPPO its own defaults, and rollouts of 2,048 steps at least.
 
 | task | system | steps | return, each seed | mean | best | without memory | solved | seconds | preset | published |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""  # noqa: E501
