@@ -1,6 +1,6 @@
 """Kills a run with SIGKILL at random moments, resumes it each time, and compares it with one left alone.
 
-    python benchmarks/kill_resume.py --kills 5
+    python benchmarks/kill_resume.py --kills 20
 
 Writes benchmarks/results/kill_resume.json: the moments, and how many recorded evaluations and the result are
 equal to the uninterrupted run's.
@@ -20,7 +20,8 @@ from machine import provenance
 
 ENV_ID = "popgym-RepeatPreviousEasy-v0"
 RESULTS = Path(__file__).parent / "results" / "kill_resume.json"
-STEPS = 40_000
+STEPS = 100_000
+INTERVAL = 2_500  # between checkpoints
 
 
 def command(out: Path, *extra: str) -> list[str]:
@@ -28,29 +29,35 @@ def command(out: Path, *extra: str) -> list[str]:
 
 
 def curve(out: Path) -> list[list[float]]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    path = out / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may cut the last one off
     return [[row["env_steps"], row["updates"], row["loss"], row["greedy_return"]] for row in rows]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
-    settings = ("--steps", str(STEPS), "--set", "checkpoint_interval=4000")
+    settings = ("--steps", str(STEPS), "--set", f"checkpoint_interval={INTERVAL}")
     moments = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
         started = time.monotonic()
-        uninterrupted = json.loads(
-            subprocess.run(command(whole, *settings), check=True, stdout=subprocess.PIPE).stdout
-        )
-        duration = time.monotonic() - started
+        process = subprocess.Popen(command(whole, *settings), stdout=subprocess.PIPE)
+        while not curve(whole):
+            time.sleep(0.1)
+        starting = time.monotonic() - started  # imports and compiling
+        said, _ = process.communicate()
+        uninterrupted = json.loads(said)
+        running = time.monotonic() - started - starting
         kills = []
         while len(kills) < arguments.kills:
-            # Not before the folder is there; then anywhere in what is left of the run.
-            after = moments.uniform(0.3, 0.9) * duration
-            extra = ("--resume",) if killed.exists() else settings
+            # At any moment, starting included, and such that the kills are spread over the run.
+            after = moments.uniform(0.5, 1.0) * starting
+            after += moments.uniform(0.0, 3.0) * running / arguments.kills
+            extra = ("--resume",) if (killed / "config.json").exists() else settings
             process = subprocess.Popen(command(killed, *extra), stdout=subprocess.DEVNULL)
             try:
                 process.wait(timeout=after)
@@ -58,7 +65,7 @@ def main() -> None:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            recorded = curve(killed)[-1][0] if (killed / "metrics.jsonl").exists() else 0
+            recorded = curve(killed)[-1][0] if curve(killed) else 0
             kills.append({"seconds": round(after, 2), "last_recorded_env_steps": recorded})
             print(kills[-1], flush=True)
         subprocess.run(command(killed, "--resume"), check=True, stdout=subprocess.DEVNULL)
