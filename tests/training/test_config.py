@@ -48,6 +48,7 @@ def test_overrides():
         ({"core.slotz": 8}, "slotz"),
         ({"core.read_heads": ["up"]}, "core.read_heads must be one or more of stay"),
         ({"core": "lstm", "core.slots": 8}, "slots"),
+        ({"averaging": 1}, r"averaging must be in \[0, 1\)"),
         ({"td_loss": "absolute"}, "td_loss"),
         ({"attention": "loud"}, "attention"),
         ({"hidden": 0}, "hidden must be at least 1"),

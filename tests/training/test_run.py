@@ -299,6 +299,7 @@ def test_only_allowed_actions_are_taken(mask_in, tiny_config, tmp_path):
             "target_period": 10,
             "td_loss": "squared",
         },
+        {"averaging": 0.9},
         {"exploration": "ladder", "epsilon": 0.4, "priority_exponent": 0.6, "double_q": False},
         {"workers": True, "attention_window": 3, "td_loss": "squared"},
         {"core": NoCoreConfig(), "attention_window": 6, "attention": "reinforce", "env_steps": 2000},
@@ -317,6 +318,30 @@ def test_the_ladder_gives_each_environment_its_own_epsilon(tiny_config):
     learner.env_steps.assign(config.epsilon_steps)
     # .4 to the powers 1, 1 + 7/3, 1 + 14/3, 8.
     np.testing.assert_allclose(learner.epsilon(), [0.4, 0.0471, 0.00556, 0.000655], rtol=2e-3)
+
+
+def test_a_running_mean_of_the_weights_answers(tiny_config, tmp_path):
+    learner = Learner(load(tiny_config.env_id, num_envs=4), dataclasses.replace(tiny_config, averaging=0.5))
+    mean, weight = learner.answering.variables[0], learner.network.variables[0]
+    assert mean is not weight
+    start = weight.numpy()
+    weight.assign(start + 10.0)
+    learner._average_weights()  # keeps min(.5, 1 / 10) of itself: 9 of the 10
+    np.testing.assert_allclose(mean, start + 9.0, rtol=1e-5)
+    for _ in range(30):  # at last half: the 10 are reached
+        learner._average_weights()
+    np.testing.assert_allclose(mean, start + 10.0, rtol=1e-5)
+    run = TrainingRun(dataclasses.replace(tiny_config, averaging=0.9, env_steps=500), tmp_path / "run")
+    run.run()
+    for read, answering, latest in zip(
+        load_run(tmp_path / "run").policy.network.variables,
+        run.learner.answering.variables,
+        run.learner.network.variables,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(read, answering)
+        if latest.trainable:
+            assert np.any(read.numpy() != latest.numpy())
 
 
 def test_heads_are_made_sharp_in_the_middle_of_a_run(tiny_config):

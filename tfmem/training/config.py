@@ -45,6 +45,8 @@ class TrainConfig:
       value_rescaling: learn `h(Q)` in place of Q; see `tfmem.agents.rescale`.
       target_tau: the share by which the target network moves towards the online one.
       target_period: updates between two such moves; with `target_tau=1` the target is a copy now and then.
+      averaging: the share of itself that a running mean of the weights keeps in each round of updates; the
+        mean answers in evaluations and exports, in place of the latest weights. 0 for none.
       learning_rate: Adam's at first; it falls linearly to a tenth of it over the run.
       temperature: to what the temperature of ScanNTM's heads falls, from 1, between two fifths and four
         fifths of the run; see `tfmem.layers.ScanNTM`.
@@ -91,6 +93,7 @@ class TrainConfig:
     value_rescaling: bool = False
     target_tau: float = 0.01
     target_period: int = 1
+    averaging: float = 0.0
     learning_rate: float = 3e-3
     temperature: float = 0.25
     gradient_clip: float = 1.0
@@ -130,6 +133,7 @@ class TrainConfig:
         for name in ("learning_rate", "temperature", "gradient_clip"):
             value = getattr(self, name)
             require(0 < value < math.inf, name, value, "a finite number above 0")
+        require(0 <= self.averaging < 1, "averaging", self.averaging, "in [0, 1)")
         require(0 <= self.seed < 2**32, "seed", self.seed, "between 0 and 2**32 - 1")
         require(self.sequence_length >= 2, "sequence_length", self.sequence_length, "at least 2")
         require(

@@ -103,6 +103,13 @@ class Learner(tf.Module):
             )
             self.agent.initialize()
             self._optimizer.build(self.network.trainable_variables)
+            # What evaluations and exports are made of.
+            self.answering = self.network
+            self._rounds = tf.Variable(0, dtype=tf.int64, trainable=False)
+            if config.averaging:
+                self.answering = make_network(environment, config)
+                for mean, weight in zip(self.answering.variables, self.network.variables, strict=True):
+                    mean.assign(weight)
         # Without AutoGraph: TF-Agents and tfmem branch by TensorFlow's own operations.
         self._train = tf.function(
             lambda experience, weights, state: self.agent.train(
@@ -189,7 +196,16 @@ class Learner(tf.Module):
             info = self._strategy.run(self._train, arguments)
             self.replay.update_priorities(windows.index, info.extra.priority)
             total += info.loss
+        if config.averaging:
+            self._average_weights()
         return total / config.updates
+
+    def _average_weights(self) -> None:
+        # The mean of the first rounds forgets sooner, so that it is not of the weights before learning.
+        rounds = tf.cast(self._rounds.assign_add(1), tf.float32)
+        kept = tf.minimum(self._config.averaging, rounds / (rounds + 9.0))
+        for mean, weight in zip(self.answering.variables, self.network.variables, strict=True):
+            mean.assign(kept * mean + (1.0 - kept) * weight)
 
     def ready(self) -> bool:
         """Whether there is experience enough to learn from."""

@@ -139,7 +139,7 @@ class TrainingRun:
         # Only what could be built claims its folder.
         self.folder.claim(config)
         self.policy = MemoryPolicy(
-            self.learner.network, self.learner.reward_scale, value_rescaling=config.value_rescaling
+            self.learner.answering, self.learner.reward_scale, value_rescaling=config.value_rescaling
         )
         self._wall_s = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._stopwatch = Stopwatch()
@@ -371,7 +371,7 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     network = make_network(environment, config)
     environment.close()
     parts = tf.train.Checkpoint(
-        network=network,
+        **{"answering" if config.averaging else "network": network},
         reward_scale=tf.Variable(1.0),
         env_steps=tf.Variable(0, dtype=tf.int64),
     )
