@@ -68,7 +68,10 @@ def popgym(task: str) -> str:
 
 
 THREE = ("scan_ntm", "lstm", "none")
-BASELINES = (*THREE, "frame_stack", "tf_agents", "recurrent_ppo")
+PEERS_OF_OURS = ("frame_stack", "tf_agents", "recurrent_ppo")
+BASELINES = (*THREE, *PEERS_OF_OURS)
+CONTROL = ("lstm", "scan_ntm", "none")  # the preset's own core first
+CONTROL_BASELINES = (*CONTROL, *PEERS_OF_OURS)
 # From the top down: what is measured first.
 ROWS = (
     Row(
@@ -109,14 +112,33 @@ ROWS = (
         env_kwargs=(("length", 2), ("bits", 10)),
         systems=THREE,
     ),
-    Row(
-        "position_only_cartpole_easy",
-        popgym("PositionOnlyCartPoleEasy"),
-        100_000,
-        1.0,
-        POPGYM,
-        preset="control",
-        systems=BASELINES,
+    *(
+        Row(
+            f"position_only_cartpole_{size.lower()}",
+            popgym(f"PositionOnlyCartPole{size}"),
+            steps,
+            1.0,
+            POPGYM,
+            preset="control",
+            systems=systems,
+        )
+        for size, steps, systems in (
+            ("Easy", 100_000, CONTROL_BASELINES),
+            ("Medium", 150_000, CONTROL),
+            ("Hard", 150_000, CONTROL),
+        )
+    ),
+    *(
+        Row(
+            f"noisy_position_only_cartpole_{size.lower()}",
+            popgym(f"NoisyPositionOnlyCartPole{size}"),
+            150_000,
+            published,
+            POPGYM,
+            preset="control",
+            systems=CONTROL,
+        )
+        for size, published in (("Medium", 0.659), ("Hard", 0.404))
     ),
 )
 SYSTEMS = {

@@ -65,10 +65,12 @@ def test_an_unknown_preset_is_named():
         make_config("CartPole-v1", preset="magic")
 
 
-def test_the_control_preset_leaves_what_is_no_field_of_the_core():
+def test_the_control_preset_takes_another_core():
     config = make_config("CartPole-v1", preset="control")
-    assert (config.core.slots, config.previous_action, config.stored_state) == (16, True, True)
-    assert make_config("CartPole-v1", preset="control", overrides={"core": "lstm"}).core == LSTMConfig()
+    assert (config.core, config.previous_action, config.stored_state) == (LSTMConfig(), True, True)
+    slots = make_config("CartPole-v1", preset="control", overrides={"core": "scan_ntm", "core.slots": 8})
+    assert slots.core == ScanNTMConfig(slots=8)
+    assert make_config("CartPole-v1", preset="control", overrides={"core.units": 8}).core.units == 8
 
 
 def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():

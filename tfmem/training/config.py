@@ -255,23 +255,29 @@ PRESETS: dict[str, Preset] = {
         {"gamma": 0.5},
         _whole_episodes,
     ),
-    # What is seen depends on the actions, and velocities or goals are hidden.
+    # What is seen depends on the actions, and velocities or goals are hidden. Each value was chosen by
+    # measurement: docs/learning.md.
     "control": Preset(
         {
+            # A filter of noisy positions is learned better by its gates than by slots.
+            "core": "lstm",
             "previous_action": True,
-            "gamma": 0.99,
-            "n_step": 5,
-            # Returns are up to 100 rewards: Huber's loss would be linear nearly everywhere.
+            "gamma": 0.997,
+            "n_step": 2,
+            # Returns are up to 300 rewards: Huber's loss would be linear nearly everywhere.
             "td_loss": "squared",
             "sequence_length": 33,
             "burn_in": 8,
             "stored_state": True,
-            "core.slots": 16,
-            "batch_size": 32,
             "collect_steps": 8,
-            "updates": 4,
+            "updates": 8,
             "learning_rate": 1e-3,
-            "target_tau": 0.005,
+            "target_tau": 0.05,
+            # Without experience of what goes wrong it is forgotten, and greedy policies change from round to
+            # round.
+            "exploration": "ladder",
+            "epsilon": 0.7,
+            "averaging": 0.99,
         },
     ),
 }
@@ -297,7 +303,7 @@ def make_config(
         raise InvalidInput("env_id is given by itself and cannot be overridden")
     chosen = PRESETS[preset]
     values: dict[str, Any] = {"env_id": env_id, **chosen.values}
-    core = overrides.get("core", "scan_ntm")
+    core = overrides.get("core", chosen.values.get("core", "scan_ntm"))
     if chosen.by_episode:
         frames = longest_episode(
             env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False)
