@@ -100,8 +100,11 @@ def tf_agents(arguments: argparse.Namespace) -> dict:
     from tfmem.training import evaluate, make_config
 
     keras.utils.set_random_seed(arguments.seed)
-    config = make_config(arguments.env_id, preset=arguments.preset, overrides={"core": "lstm"})
-    system = StockDqn(load(arguments.env_id, num_envs=config.num_envs, seed=arguments.seed), config)
+    overrides = {"core": "lstm", "env_steps": arguments.steps}
+    config = make_config(arguments.env_id, preset=arguments.preset, overrides=overrides)
+    observed = {"previous_action": config.previous_action, "previous_reward": config.previous_reward}
+    environment = load(arguments.env_id, num_envs=config.num_envs, seed=arguments.seed, **observed)
+    system = StockDqn(environment, config)
     step = tf.function(system.agent.policy.action)
 
     class Greedy:
@@ -121,7 +124,7 @@ def tf_agents(arguments: argparse.Namespace) -> dict:
             return result.action.numpy(), None, result.state
 
     def greedy_return(episodes, seed):
-        environment = load(arguments.env_id, num_envs=episodes)
+        environment = load(arguments.env_id, num_envs=episodes, **observed)
         found = evaluate(Greedy(), environment, episodes=episodes, seed=seed).mean_return
         environment.close()
         return found

@@ -5,10 +5,10 @@ import gymnasium as gym
 FRAMES = 4
 
 
-def make(env_id: str) -> gym.Env:
+def make(env_id: str, **arguments) -> gym.Env:
     if env_id.startswith("popgym-"):
         import popgym  # noqa: F401  registers it
-    return gym.wrappers.FrameStackObservation(gym.make(env_id), FRAMES, padding_type="zero")
+    return gym.wrappers.FrameStackObservation(gym.make(env_id, **arguments), FRAMES, padding_type="zero")
 
 
 gym.register("FrameStack-v0", "frame_stack:make")

@@ -177,7 +177,7 @@ def run(row: Row, system: str, seed: int, processor: int) -> dict:
         return printed(*script, *options, core=processor)
     env_id, env_kwargs, core = row.env_id, dict(row.env_kwargs), system
     if system == "frame_stack":
-        env_id, env_kwargs, core = "frame_stack:FrameStack-v0", {"env_id": env_id}, "none"
+        env_id, env_kwargs, core = "frame_stack:FrameStack-v0", {"env_id": env_id, **env_kwargs}, "none"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         settings = [f"core={core}", f"checkpoint_interval={row.steps // EVALUATIONS}"]
@@ -286,7 +286,7 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
             else "",
             solved,
             f"{mean(r['wall_s'] for r in runs):.0f}",
-            f"{row.preset}, gamma={config['gamma']:g}",
+            f"{'its own' if system == 'recurrent_ppo' else row.preset}, gamma={config['gamma']:g}",
             f"{published} |",
         ]
     )
@@ -303,7 +303,7 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
-  gets the preset's sizes, rates and windows; RecurrentPPO its own defaults, and rollouts of 2,048 steps at least.
+  gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at least.
 
 | task | system | steps | return, each seed | mean | best | without memory | solved | seconds | preset | published |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""  # noqa: E501

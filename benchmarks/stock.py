@@ -11,6 +11,7 @@ from tf_agents.utils import common
 from tfmem._keras import keras
 from tfmem.environments import GymnasiumEnvironment
 from tfmem.training import TrainConfig
+from tfmem.training.learner import FINAL_LEARNING_RATE, TD_LOSSES
 
 
 def _as_numbers(spec) -> keras.layers.Layer:
@@ -20,10 +21,15 @@ def _as_numbers(spec) -> keras.layers.Layer:
     return keras.layers.Lambda(lambda x, most=spec.maximum: x / most)
 
 
-class StockDqn:
-    """What TF-Agents' tutorials put together, with the sizes and settings of a `TrainConfig`.
+EPSILON = 0.05  # as in the preset `recall`; a ladder is not TF-Agents'
 
-    An LSTM of 128 units between the same encoder and the same hidden layer as ours.
+
+class StockDqn:
+    """What TF-Agents' tutorials put together, with what a `TrainConfig` sets and it can take.
+
+    An LSTM of 128 units between the same encoder and the same hidden layer as ours; γ, rates, windows,
+    batches, target, loss and the scale of rewards as ours. It has no burn-in, stored state or averaged
+    weights, and n-step returns not for networks with a state.
     """
 
     def __init__(self, environment: GymnasiumEnvironment, config: TrainConfig):
@@ -39,16 +45,25 @@ class StockDqn:
             output_fc_layer_params=(config.hidden,),
         )
         self._epsilon = tf.Variable(1.0, trainable=False)
+        self._reward_sums = tf.Variable([0.0, 0.0], trainable=False)  # of squares, and how many are not 0
+        self._reward_scale = tf.Variable(1.0, trainable=False)
+        rounds = config.env_steps / (config.num_envs * config.collect_steps)
+        rate = keras.optimizers.schedules.PolynomialDecay(
+            config.learning_rate,
+            decay_steps=max(1, round(rounds * config.updates)),
+            end_learning_rate=config.learning_rate * FINAL_LEARNING_RATE,
+        )
         self.steps = 0
         self.agent = dqn_agent.DdqnAgent(
             self.environment.time_step_spec(),
             self.environment.action_spec(),
             network,
-            keras.optimizers.Adam(config.learning_rate),
+            keras.optimizers.Adam(rate),
             epsilon_greedy=lambda: self._epsilon,
             target_update_tau=config.target_tau,
-            td_errors_loss_fn=common.element_wise_huber_loss,
+            td_errors_loss_fn=TD_LOSSES[config.td_loss],
             gamma=config.gamma,
+            reward_scale_factor=self._reward_scale,
             gradient_clipping=config.gradient_clip,
         )
         self.agent.initialize()
@@ -60,7 +75,7 @@ class StockDqn:
         driver = dynamic_step_driver.DynamicStepDriver(
             self.environment,
             self.agent.collect_policy,
-            observers=[self._replay.add_batch],
+            observers=[self._replay.add_batch, self._measure],
             num_steps=config.collect_steps * config.num_envs,
         )
         self._drive = common.function(driver.run)
@@ -68,10 +83,15 @@ class StockDqn:
         self._progress = None
         self._data = None
 
+    def _measure(self, frames) -> None:
+        reward = frames.reward
+        sums = tf.stack([tf.reduce_sum(reward**2), tf.math.count_nonzero(reward, dtype=tf.float32)])
+        self._reward_sums.assign_add(sums)
+
     def collect(self) -> None:
         """`collect_steps` steps of every environment."""
         share = self.steps / self._config.epsilon_steps
-        self._epsilon.assign(max(1.0 - (1.0 - self._config.epsilon) * share, self._config.epsilon))
+        self._epsilon.assign(max(1.0 - (1.0 - EPSILON) * share, EPSILON))
         if self._progress is None:
             state = self.agent.collect_policy.get_initial_state(self._config.num_envs)
             self._progress = (self.environment.reset(), state)
@@ -80,6 +100,8 @@ class StockDqn:
 
     def update(self) -> tf.Tensor:
         """One update on sampled windows; the loss."""
+        squares, count = self._reward_sums.numpy()
+        self._reward_scale.assign((count / squares) ** 0.5 if squares else 1.0)
         if self._data is None:
             windows = self._replay.as_dataset(
                 sample_batch_size=self._config.batch_size,

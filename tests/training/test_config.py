@@ -51,6 +51,11 @@ def test_overrides():
         ({"averaging": 1}, r"averaging must be in \[0, 1\)"),
         ({"td_loss": "absolute"}, "td_loss"),
         ({"attention": "loud"}, "attention"),
+        (
+            {"attention": "reinforce"},
+            "attention must be 'soft', as it is without attention: set attention_window",
+        ),
+        ({"attention_entropy": 0.1}, "attention_entropy must be 0, as it is without attention"),
         ({"hidden": 0}, "hidden must be at least 1"),
         ({"device": "tpu"}, "device"),
     ],

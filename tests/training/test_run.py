@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import os
 import resource
@@ -203,7 +204,7 @@ def test_a_full_disk_is_named_and_what_was_saved_goes_on(finished, tiny_config, 
 
     out = tmp_path / "run"
     try:
-        expected = r"cannot write to .*File too large.*ckpt-4\d\d; make room and go on"
+        expected = r"cannot write to .*File too large.*ckpt-4\d\d; mend that and go on"
         with pytest.raises(SavingFailed, match=expected):
             train(tiny_config, out, watch=fill)
     finally:
@@ -212,6 +213,25 @@ def test_a_full_disk_is_named_and_what_was_saved_goes_on(finished, tiny_config, 
     train(tiny_config, out, resume=True)
     for a, b in zip(weights(out), weights(finished[0]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("what", ["claim", "write_result"])
+def test_any_file_that_cannot_be_written_is_named(what, tiny_config, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RunFolder, what, full)
+    with pytest.raises(SavingFailed, match=r"cannot write to .*run: No space left on device"):
+        train(dataclasses.replace(tiny_config, env_steps=300), tmp_path / "run")
+
+
+def test_checkpoints_that_nothing_lists_are_not_forgotten(finished, tiny_config, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    (out / "checkpoints" / "checkpoint").unlink()
+    with pytest.raises(InvalidInput, match="'checkpoint', which lists them, is damaged or gone"):
+        train(tiny_config, out, resume=True)
+    assert rows(out)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(finished, tiny_config, tmp_path):

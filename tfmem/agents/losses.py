@@ -75,7 +75,8 @@ def selection_loss(log_prob: tf.Tensor, cost: tf.Tensor, step_type: tf.Tensor) -
 
     `C_t` sums the costs of frame t and of those after it in its episode and window, which are what its
     selection can change. `b_t` is the mean of `C_t` over the other windows of the batch: it does not depend
-    on the selection, so the gradient is that of `E[Σ cost]` [Williams, 1992]; with one window it is 0.
+    on the selection, so the gradient is that of `E[Σ cost]` [Williams, 1992], the targets taken as given,
+    as in all of Q-learning; with one window it is 0.
 
     Args:
       log_prob: `[B, T]`, of the selections.

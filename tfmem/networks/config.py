@@ -1,5 +1,6 @@
 """What a `MemoryQNetwork` is made of."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,4 +87,10 @@ class NetworkConfig:
         require(self.embedding >= 1, "embedding", self.embedding, "at least 1")
         window = self.attention_window
         require(window == 0 or window >= 2, "attention_window", window, "0, or at least 2")
+        if not window:
+            needed = "as it is without attention: set attention_window to at least 2"
+            require(self.attention == "soft", "attention", self.attention, f"'soft', {needed}")
+            require(self.attention_entropy == 0, "attention_entropy", self.attention_entropy, f"0, {needed}")
+        entropy = self.attention_entropy
+        require(math.isfinite(entropy), "attention_entropy", entropy, "a finite number")
         require(self.hidden >= 1, "hidden", self.hidden, "at least 1")

@@ -204,8 +204,10 @@ class Learner(tf.Module):
         # The mean of the first rounds forgets sooner, so that it is not of the weights before learning.
         rounds = tf.cast(self._rounds.assign_add(1), tf.float32)
         kept = tf.minimum(self._config.averaging, rounds / (rounds + 9.0))
-        for mean, weight in zip(self.answering.variables, self.network.variables, strict=True):
+        trained = zip(self.answering.trainable_variables, self.network.trainable_variables, strict=True)
+        for mean, weight in trained:
             mean.assign(kept * mean + (1.0 - kept) * weight)
+        self.answering.set_temperature(self.temperature())
 
     def ready(self) -> bool:
         """Whether there is experience enough to learn from."""

@@ -8,6 +8,7 @@ deterministic from its seed; what the reset costs is the unfinished episodes at 
 """
 
 import collections
+import contextlib
 import dataclasses
 import errno
 import json
@@ -137,7 +138,8 @@ class TrainingRun:
         wire.flatten_observation(self.environment.observation_spec())  # refuses what has no export
         self.learner = Learner(self.environment, config)
         # Only what could be built claims its folder.
-        self.folder.claim(config)
+        with self._writing():
+            self.folder.claim(config)
         self.policy = MemoryPolicy(
             self.learner.answering, self.learner.reward_scale, value_rescaling=config.value_rescaling
         )
@@ -150,11 +152,13 @@ class TrainingRun:
         )
         self._metrics: list[dict[str, Any]] = []
         if resume:
+            self.folder.require_listed()
             latest = self.folder.latest_checkpoint()
             if latest:  # a run may be killed before its first
                 with self.folder.reading(latest):
                     self._manager.checkpoint.restore(latest).assert_consumed()
-            self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
+            with self._writing():
+                self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
         # A default writer only while recording: the agent's own summaries cannot be compiled by XLA.
         self._writer = tf.summary.create_file_writer(str(self.folder.events))
         self._recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
@@ -177,19 +181,24 @@ class TrainingRun:
                 f"{error}, at environment step {self._env_steps}; {self._kept}; "
                 "mend it and go on with --resume"
             ) from error
-        except (OSError, tf.errors.OpError) as error:
-            reason = _reason(error)
-            if reason is None:
-                raise
-            raise SavingFailed(
-                f"cannot write to {self.folder.path}: {reason}, at environment step {self._env_steps}; "
-                f"{self._kept}; make room and go on with --resume"
-            ) from error
         finally:
-            self._writer.close()
             self.environment.close()
             self.evaluation_environment.close()
+            # What could not be written has been told already.
+            with contextlib.suppress(OSError, tf.errors.OpError):
+                self._writer.close()
         return self._finish()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises `SavingFailed` where its body cannot write."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            raise SavingFailed(
+                f"cannot write to {self.folder.path}: {_reason(error)}, at environment step "
+                f"{self._env_steps}; {self._kept}; mend that and go on with --resume"
+            ) from error
 
     @property
     def _env_steps(self) -> int:
@@ -216,7 +225,8 @@ class TrainingRun:
                 episodes=self.config.eval_episodes,
                 seed=EVALUATION_SEED,
             ).mean_return
-        self._record(float(np.mean(losses)) if losses else math.nan, greedy_return)
+        with self._writing():
+            self._record(float(np.mean(losses)) if losses else math.nan, greedy_return)
         watch(self._status("saving"))
         with self._stopwatch.measure("saving"):
             self._save()
@@ -293,7 +303,8 @@ class TrainingRun:
         self._wall_s.assign(self._wall())
         self._started = time.monotonic()
         self._stopwatch.save()
-        self._manager.save(checkpoint_number=self._env_steps)
+        with self._writing():
+            self._manager.save(checkpoint_number=self._env_steps)
 
     @property
     def _kept(self) -> str:
@@ -318,7 +329,8 @@ class TrainingRun:
             best_return=max(evaluations),
             time_shares={k: round(v, 3) for k, v in self._stopwatch.shares(self._wall()).items()},
         )
-        self.folder.write_result(dataclasses.asdict(result))
+        with self._writing():
+            self.folder.write_result(dataclasses.asdict(result))
         return result
 
 
@@ -364,6 +376,7 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     """
     folder = RunFolder(Path(path))
     config = folder.config()
+    folder.require_listed()
     latest = folder.latest_checkpoint()
     if latest is None:
         raise InvalidInput(f"{path} holds no checkpoint yet; go on with --resume")
@@ -386,11 +399,12 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     )
 
 
-def _reason(error: OSError | tf.errors.OpError) -> str | None:
-    """Why a file could not be written, by the system's own words; None where that is not what failed."""
-    if isinstance(error, OSError):
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    """Why a file could not be written: by the system's own words, where TensorFlow's message holds them."""
+    if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return next((text for text in map(os.strerror, errno.errorcode) if text in str(error)), None)
+    said = str(error)
+    return next((text for text in map(os.strerror, errno.errorcode) if text in said), said.splitlines()[0])
 
 
 def load_environment(config: TrainConfig, num_envs: int, *, workers: bool = False) -> GymnasiumEnvironment:

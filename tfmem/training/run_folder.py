@@ -73,6 +73,14 @@ class RunFolder:
         known = state.all_model_checkpoint_paths if state else []
         return [path for path in known if Path(path + ".index").exists()]
 
+    def require_listed(self) -> None:
+        """Raises `InvalidInput` where there are checkpoints that TensorFlow's list of them does not name."""
+        if self.latest_checkpoint() is None and any(self.checkpoints.glob("ckpt-*.index")):
+            raise InvalidInput(
+                f"{self.checkpoints} holds checkpoints, but its file 'checkpoint', which lists them, is "
+                "damaged or gone; restore it from a copy"
+            )
+
     @contextmanager
     def reading(self, checkpoint: str) -> Iterator[None]:
         """Raises `InvalidInput` where its body finds that `checkpoint` is damaged or is not this run's."""
