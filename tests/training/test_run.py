@@ -187,6 +187,7 @@ def test_an_environment_that_breaks_is_named_with_the_last_good_checkpoint(
         env_kwargs={"kills": kills},
         workers=workers,
         checkpoint_interval=200,
+        learning_starts=1100,  # after it breaks: nothing to compile
     )
     expected = rf"'tests/Breaking-v0' failed: {said}, at environment step \d+; the last good .*ckpt-\d+; mend"
     with pytest.raises(EnvironmentFailed, match=expected):
