@@ -415,7 +415,12 @@ def test_ctrl_c_reaches_workers_and_the_run_still_saves(tiny_config, tmp_path):
     code = "import sys, tests.conftest; from tfmem.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "train", tiny_config.env_id, f"--out={out}", *settings]
     process = subprocess.Popen(
-        [*command, "--set=workers=true"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--set=workers=true"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that a shell runs in its background are started with this signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while process.poll() is None and not (out / "checkpoints" / "checkpoint").exists():
         time.sleep(0.02)
