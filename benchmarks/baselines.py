@@ -1,10 +1,10 @@
 """Baselines of the scoreboard that `tfmem train` does not run: one cell, printed as JSON.
 
-    python benchmarks/baselines.py tf_agents popgym-RepeatPreviousEasy-v0 --preset recall --steps 50000 --seed
-    0 python benchmarks/baselines.py recurrent_ppo popgym-RepeatPreviousEasy-v0 --steps 50000 --seed 0
+    python benchmarks/baselines.py tf_agents popgym-RepeatPreviousEasy-v0 --steps 50000 --seed 0
+    python benchmarks/baselines.py recurrent_ppo popgym-RepeatPreviousEasy-v0 --steps 50000 --seed 0
 
 - `tf_agents`: TF-Agents' `DqnAgent` with `QRnnNetwork`, an LSTM, its own driver and replay (stock.py), with
-  the sizes, rates and windows of the preset.
+  what the preset sets and it can take.
 - `recurrent_ppo`: sb3-contrib's RecurrentPPO with its defaults, 16 environments. PyTorch does not belong in
   the environment of tfmem: make one with
 
@@ -35,22 +35,13 @@ ENVS = 16
 Policy = Callable[[Any, np.ndarray, Any], tuple[np.ndarray, Any]]
 
 
-class Flat(gym.ObservationWrapper):
-    """A tuple of choices as one MultiDiscrete; everything else as it is."""
-
-    def __init__(self, environment: gym.Env):
-        super().__init__(environment)
-        space = environment.observation_space
-        self._joins = isinstance(space, gym.spaces.Tuple)
-        if self._joins:
-            self.observation_space = gym.spaces.MultiDiscrete([int(part.n) for part in space])
-
-    def observation(self, observation):
-        return np.asarray(observation) if self._joins else observation
+def flat(env_id: str) -> gym.Env:
+    """The environment with its observation as one vector, choices one-hot."""
+    return gym.wrappers.FlattenObservation(gym.make(env_id))
 
 
 def mean_return(env_id: str, policy: Policy, episodes: int, seed: int) -> float:
-    environments = gym.vector.SyncVectorEnv([lambda: Flat(gym.make(env_id)) for _ in range(episodes)])
+    environments = gym.vector.SyncVectorEnv([lambda: flat(env_id) for _ in range(episodes)])
     observation, _ = environments.reset(seed=seed)
     total, running, first, state = np.zeros(episodes), np.ones(episodes, bool), np.ones(episodes, bool), None
     while running.any():
@@ -69,7 +60,7 @@ def recurrent_ppo(arguments: argparse.Namespace) -> dict:
     from stable_baselines3.common.env_util import make_vec_env
 
     torch.set_num_threads(1)
-    environments = make_vec_env(lambda: Flat(gym.make(arguments.env_id)), n_envs=ENVS, seed=arguments.seed)
+    environments = make_vec_env(lambda: flat(arguments.env_id), n_envs=ENVS, seed=arguments.seed)
     model = RecurrentPPO("MlpLstmPolicy", environments, seed=arguments.seed, device="cpu")
 
     def policy(observation, first, state):

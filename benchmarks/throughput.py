@@ -1,6 +1,6 @@
 """How fast training acts and learns, beside TF-Agents' own recurrent DQN, and where an update's time goes.
 
-    python benchmarks/throughput.py
+    taskset -c 0 python benchmarks/throughput.py
 
 RepeatPreviousEasy, 64 environments in one process, the sizes of the `recall` preset. Measured in turns, the
 median of several rounds each, everything compiled before:
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from machine import provenance
 from stock import StockDqn
@@ -76,7 +77,7 @@ def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
 def environments_alone(config: TrainConfig) -> Callable[[], None]:
     environment = load(config.env_id, num_envs=config.num_envs, seed=0)
     environment.reset()
-    actions = tf.zeros([config.num_envs], tf.int32).numpy()
+    actions = np.zeros(config.num_envs, np.int32)
 
     def play() -> None:
         for _ in range(config.collect_steps):

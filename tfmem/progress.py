@@ -64,7 +64,7 @@ def _replay_megabytes(config: "TrainConfig") -> float:
     from tf_agents.specs import tensor_spec
 
     from tfmem.replay import estimate_bytes
-    from tfmem.training.run import load_environment
+    from tfmem.training import load_environment
 
     environment = load_environment(config, num_envs=1)
     try:

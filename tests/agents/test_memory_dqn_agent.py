@@ -149,6 +149,24 @@ def test_a_window_goes_on_from_the_state_it_is_given():
     np.testing.assert_allclose(found.extra.td_error, [[1, 1, 0]])
 
 
+def test_a_network_that_draws_is_trained_by_the_score_function():
+    # Q is 1 at both first frames, 100 and 10 would be right: costs 99² and 9², and 0 at the last frames,
+    # which do not count. C - b = 9801 - 81 and the opposite, over two frames that count; the loss is the
+    # mean cost.
+    class Drawing(RunningSum):
+        def __init__(self, name="Drawing"):
+            super().__init__(name=name)
+            self.selection_log_prob = tf.Variable(tf.fill([2, 2], -1.0))
+
+    made = agent_of(Drawing())
+    window = experience(np.ones([2, 2], np.float32), [[F, M]] * 2, reward=[[98, 0], [8, 0]])
+    log_prob = made._q_network.selection_log_prob
+    with tf.GradientTape() as tape:
+        loss = made._loss(window, gamma=1.0).loss
+    np.testing.assert_allclose(loss, (99**2 + 9**2) / 2)
+    np.testing.assert_allclose(tape.gradient(loss, log_prob), [[4860, 0], [-4860, 0]])
+
+
 def test_training_passes_the_state_on():
     made = agent_of(RunningSum(), gamma=0.5, gradient_clipping=None)
     window = experience(np.ones([1, 3], np.float32), [[M, M, M]], reward=10)

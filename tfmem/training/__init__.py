@@ -2,6 +2,7 @@
 
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.training.config import PRESETS, TrainConfig, make_config
+from tfmem.training.environment import environment_description, load_environment
 from tfmem.training.evaluation import Evaluation, evaluate
 from tfmem.training.learner import Learner
 from tfmem.training.run import (
@@ -10,13 +11,11 @@ from tfmem.training.run import (
     Result,
     SavingFailed,
     Status,
-    TrainedRun,
     TrainingRun,
-    environment_description,
-    load_run,
     train,
 )
 from tfmem.training.run_folder import RunFolder
+from tfmem.training.trained_run import TrainedRun, load_run
 
 __all__ = [
     "PRESETS",
@@ -33,6 +32,7 @@ __all__ = [
     "TrainingRun",
     "environment_description",
     "evaluate",
+    "load_environment",
     "load_run",
     "make_config",
     "train",

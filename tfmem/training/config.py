@@ -255,8 +255,8 @@ PRESETS: dict[str, Preset] = {
         {"gamma": 0.5},
         _whole_episodes,
     ),
-    # What is seen depends on the actions, and velocities or goals are hidden. Each value was chosen by
-    # measurement: docs/learning.md.
+    # What is seen depends on the actions, and velocities or goals are hidden. docs/learning.md has
+    # what was measured for it.
     "control": Preset(
         {
             # A filter of noisy positions is learned better by its gates than by slots.
@@ -273,8 +273,7 @@ PRESETS: dict[str, Preset] = {
             "updates": 8,
             "learning_rate": 1e-3,
             "target_tau": 0.05,
-            # Without experience of what goes wrong it is forgotten, and greedy policies change from round to
-            # round.
+            # Where all experience is of playing well, the values of playing badly are forgotten.
             "exploration": "ladder",
             "epsilon": 0.7,
             "averaging": 0.99,

@@ -105,7 +105,6 @@ class Learner(tf.Module):
             self._optimizer.build(self.network.trainable_variables)
             # What evaluations and exports are made of.
             self.answering = self.network
-            self._rounds = tf.Variable(0, dtype=tf.int64, trainable=False)
             if config.averaging:
                 self.answering = make_network(environment, config)
                 for mean, weight in zip(self.answering.variables, self.network.variables, strict=True):
@@ -202,7 +201,7 @@ class Learner(tf.Module):
 
     def _average_weights(self) -> None:
         # The mean of the first rounds forgets sooner, so that it is not of the weights before learning.
-        rounds = tf.cast(self._rounds.assign_add(1), tf.float32)
+        rounds = tf.cast(self.updates, tf.float32) / self._config.updates
         kept = tf.minimum(self._config.averaging, rounds / (rounds + 9.0))
         trained = zip(self.answering.trainable_variables, self.network.trainable_variables, strict=True)
         for mean, weight in trained:

@@ -11,7 +11,6 @@ import collections
 import contextlib
 import dataclasses
 import errno
-import json
 import math
 import os
 import time
@@ -24,12 +23,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfmem.agents import MemoryPolicy
-from tfmem.environments import EnvironmentFailed, GymnasiumEnvironment, load
-from tfmem.errors import InvalidInput, TfmemError
+from tfmem.environments import EnvironmentFailed
+from tfmem.errors import TfmemError
 from tfmem.serving import wire
 from tfmem.training.config import TrainConfig
+from tfmem.training.environment import load_environment
 from tfmem.training.evaluation import evaluate
-from tfmem.training.learner import Learner, make_network
+from tfmem.training.learner import Learner
 from tfmem.training.run_folder import RunFolder
 from tfmem.training.stopwatch import Stopwatch
 
@@ -334,102 +334,9 @@ class TrainingRun:
         return result
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """A run read back from its folder.
-
-    Attributes:
-      config: the run's configuration.
-      policy: the greedy policy of its last checkpoint.
-      env_steps: environment steps at that checkpoint.
-      metrics: the rows of metrics.jsonl.
-    """
-
-    config: TrainConfig
-    policy: MemoryPolicy
-    env_steps: int
-    metrics: list[dict[str, Any]]
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """Where the policy belongs, as an export's manifest tells it."""
-        return environment_description(self.config)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Where the policy comes from and how well it did, as an export's manifest tells it."""
-        evaluation = self.metrics[-1] if self.metrics else {}
-        return {
-            "config": json.loads(self.config.to_json()),
-            "env_steps": self.env_steps,
-            "updates": evaluation.get("updates"),
-            "greedy_return": evaluation.get("greedy_return"),
-            "eval_episodes": self.config.eval_episodes,
-        }
-
-
-def load_run(path: str | os.PathLike[str]) -> TrainedRun:
-    """Reads a run's configuration and the policy of its last checkpoint.
-
-    Raises:
-      InvalidInput: when there is no run or no checkpoint in `path`, or the two do not fit.
-    """
-    folder = RunFolder(Path(path))
-    config = folder.config()
-    folder.require_listed()
-    latest = folder.latest_checkpoint()
-    if latest is None:
-        raise InvalidInput(f"{path} holds no checkpoint yet; go on with --resume")
-    environment = load_environment(config, num_envs=1)
-    network = make_network(environment, config)
-    environment.close()
-    parts = tf.train.Checkpoint(
-        **{"answering" if config.averaging else "network": network},
-        reward_scale=tf.Variable(1.0),
-        env_steps=tf.Variable(0, dtype=tf.int64),
-    )
-    with folder.reading(latest):
-        restored = tf.train.Checkpoint(learner=parts).restore(latest)
-        restored.assert_existing_objects_matched().expect_partial()
-    return TrainedRun(
-        config=config,
-        policy=MemoryPolicy(network, parts.reward_scale, value_rescaling=config.value_rescaling),
-        env_steps=int(parts.env_steps),
-        metrics=folder.metrics(),
-    )
-
-
 def _reason(error: OSError | tf.errors.OpError) -> str:
     """Why a file could not be written: by the system's own words, where TensorFlow's message holds them."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     said = str(error)
     return next((text for text in map(os.strerror, errno.errorcode) if text in said), said.splitlines()[0])
-
-
-def load_environment(config: TrainConfig, num_envs: int, *, workers: bool = False) -> GymnasiumEnvironment:
-    """`num_envs` copies of the environment that `config` asks for."""
-    return load(
-        config.env_id,
-        num_envs=num_envs,
-        env_kwargs=config.env_kwargs,
-        previous_action=config.previous_action,
-        previous_reward=config.previous_reward,
-        action_mask=config.action_mask,
-        workers=workers,
-    )
-
-
-def environment_description(config: TrainConfig) -> dict[str, Any]:
-    """The environment that `config` asks for, as an export's manifest tells it."""
-    environment = load_environment(config, num_envs=1)
-    action_space = str(environment.action_space)
-    environment.close()
-    return {
-        "id": config.env_id,
-        "kwargs": config.env_kwargs,
-        "previous_action": config.previous_action,
-        "previous_reward": config.previous_reward,
-        "action_mask": config.action_mask,
-        "action_space": action_space,
-    }
