@@ -3,9 +3,9 @@
     python benchmarks/executions.py
 
 One machine, one process, warm; the rounds of all contestants interleave, so that a slow moment of the machine
-hits all of them, and the median of the rounds counts. The plain loop is `tf.scan` over `ScanNTM.step`. The
-arithmetic limit is the time that the multiplications of the chunked execution's memory would take at the rate
-of a large matrix product, measured in the same process. Writes benchmarks/results/executions.json.
+hits all of them; each is called twice a round, the second call counts, and of the rounds the median. The plain loop is `tf.scan` over `ScanNTM.step`, or over
+erase, add and read where the memory is measured alone. The arithmetic limit is the time that the multiplications
+of the chunked execution's memory would take at the rate of a large matrix product, measured in the same process. Writes benchmarks/results/executions.json.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
@@ -22,10 +22,12 @@ import tensorflow as tf
 from machine import provenance
 
 from tfmem.layers import NTMCell, ScanNTM
+from tfmem.ops import chunked_read, read, write
 from tfmem.ops.chunked import CHUNK
 
 RESULTS = Path(__file__).parent / "results" / "executions.json"
 FEATURES, ROUNDS = 64, 20
+CHUNKED_SHAPE = 16, 208, 128, 16  # batch, length, slots, width
 HEADS = ("forward", "forward", "back", "write", "any")
 
 
@@ -63,6 +65,7 @@ def race(steps: dict[str, Callable], rounds: int = ROUNDS) -> tuple[dict[str, fl
         first[key] = round(time.perf_counter() - started, 2)
     for _ in range(rounds):
         for key, step in steps.items():
+            tf.nest.flatten(step())[0].numpy()  # so that no contestant pays for what the one before left
             started = time.perf_counter()
             tf.nest.flatten(step())[0].numpy()
             times[key].append(1e3 * (time.perf_counter() - started))
@@ -135,7 +138,8 @@ def multiplications_per_second() -> float:
 
 
 def chunked() -> dict:
-    batch, length, slots, width = 16, 208, 128, 16
+    """The whole layer, controller and heads included."""
+    batch, length, slots, width = CHUNKED_SHAPE
     x = tf.random.stateless_normal([batch, length, FEATURES], seed=[0, 0])
     steps = contestants(slots, width, ("forward",), x)
     plain = "scalar erase, plain loop"
@@ -145,19 +149,72 @@ def chunked() -> dict:
         name: relative_errors(steps[name](), expected)
         for name in ("scalar erase, chunked", "scalar erase, chunked, XLA")
     }
-    # Forward: sums of logarithms and scores, T·C·N each; reads of the chunk, T·C·D; what is written and what
-    # is read of the memory between chunks, T·N·D each. Backward twice that.
-    products = 3 * batch * length * (2 * CHUNK * slots + CHUNK * width + 2 * slots * width)
-    limit = 1e3 * products / multiplications_per_second()
     best = min(median["scalar erase, chunked"], median["scalar erase, chunked, XLA"])
     return {
         "shape": {"batch": batch, "length": length, "slots": slots, "width": width, "read_heads": 1},
         "median_ms": median,
         "first_call_s": first,
         "plain_loop_over_chunked": round(median[plain] / best, 2),
-        "arithmetic_limit_ms": round(limit, 2),
-        "chunked_over_the_limit": round(best / limit, 2),
         "largest_two_relative_errors": error,
+    }
+
+
+def memory_alone() -> dict:
+    """The memory of the same shape, given what its heads do."""
+    batch, length, slots, width = CHUNKED_SHAPE
+
+    def uniform(seed, *shape):
+        return tf.random.stateless_uniform([batch, length, *shape], seed=[seed, 0])
+
+    where = [tf.nn.softmax(8.0 * uniform(seed, 1, slots)) for seed in range(2)]
+    inputs = [*where, uniform(2, 1), uniform(3, 1, width)]
+    initial = tf.zeros([batch, slots, width])
+
+    def plain(read_weights, write_weights, erase, add):
+        def body(carry, x):
+            r, w, e, v = x
+            memory = write(carry[1], w, e[..., tf.newaxis], v)
+            return read(memory, r), memory
+
+        by_time = tf.nest.map_structure(
+            lambda z: tf.einsum("bt...->tb...", z), (read_weights, write_weights, erase, add)
+        )
+        return tf.einsum("tb...->bt...", tf.scan(body, by_time, (tf.zeros([batch, 1, width]), initial))[0])
+
+    def chunks(*inputs):
+        return chunked_read(*inputs, initial=initial)[0]
+
+    def training_step(run, jit):
+        @tf.function(jit_compile=jit, autograph=False)
+        def step():
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                y = run(*inputs)
+                loss = tf.reduce_mean(y**2)
+            return y, tape.gradient(loss, inputs)
+
+        return step
+
+    steps = {
+        f"{name}, XLA" if jit else name: training_step(run, jit)
+        for name, run in (("plain loop", plain), ("chunked", chunks))
+        for jit in (False, True)
+    }
+    median, _ = race(steps, rounds=30)
+    # Forward: sums of logarithms and scores, T·C·N each; reads of the chunk, T·C·D; what is written and what
+    # is read of the memory between chunks, T·N·D each. Backward twice that.
+    products = 3 * batch * length * (2 * CHUNK * slots + CHUNK * width + 2 * slots * width)
+    limit = 1e3 * products / multiplications_per_second()
+    expected = steps["plain loop"]()
+    return {
+        "shape": {"batch": batch, "length": length, "slots": slots, "width": width, "read_heads": 1},
+        "median_ms": median,
+        "plain_loop_over_chunked": round(median["plain loop"] / median["chunked"], 2),
+        "arithmetic_limit_ms": round(limit, 2),
+        "chunked_over_the_limit": round(median["chunked"] / limit, 2),
+        "largest_two_relative_errors": {
+            name: relative_errors(steps[name](), expected) for name in ("chunked", "chunked, XLA")
+        },
     }
 
 
@@ -192,6 +249,7 @@ def main() -> None:
         "rounds": ROUNDS,
         "equal_width": equal_width(),
         "chunked": chunked(),
+        "memory_alone": memory_alone(),
         "single_step": single_step(),
     }
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")

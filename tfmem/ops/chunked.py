@@ -17,10 +17,11 @@ class _Chunks(NamedTuple):
     """Decays inside chunks of C steps; `[B, K, C, ...]`."""
 
     within: tf.Tensor  # [..., C, C] bool: does what is written at s (last axis) reach t?
-    from_start: tf.Tensor  # [..., C, N], what is left at t of the memory before the chunk
-    from_reset: tf.Tensor | None  # [..., C, N], what is left at t of the last reset's memory
     fade: tf.Tensor  # [..., C, N]; fade_t · grow_s is what is left at t of what is written at s
     grow: tf.Tensor  # [..., C, N]
+    at_middle: tf.Tensor  # [B, K, 1, N]; fade_t · at_middle is what is left at t of the memory before the chunk
+    started: tf.Tensor | None  # [..., C, 1] bool: was there a reset since the chunk began?
+    from_reset: tf.Tensor | None  # [..., C, N], what is left at t of the last reset's memory
 
 
 def chunked_read(
@@ -73,16 +74,17 @@ def chunked_read(
             reset_value = tf.cast(reset_value, tf.float32)
         wide = chunked_read(*cast[:4], initial=cast[4], reset_mask=reset_mask, reset_value=reset_value)
         return tf.cast(wide[0], dtype), tf.cast(wide[1], dtype)
-    batch, length = tf.shape(add)[0], tf.shape(add)[1]
+    batch, length = tf.shape(add)[0], add.shape[1] or tf.shape(add)[1]
     chunks = -(-length // CHUNK)
+    whole = isinstance(length, int) and length % CHUNK == 0
     readers = read_weights.shape[2]
     writers, width = add.shape[2:]
 
     def chunked(x):
         """`[B, T, ...]` to `[B, K, C, ...]`, padded by steps that neither write, erase nor read."""
-        padding = [[0, 0], [0, chunks * CHUNK - length]] + [[0, 0]] * (x.shape.rank - 2)
-        shape = tf.concat([[batch, chunks, CHUNK], tf.shape(x)[2:]], axis=0)
-        return tf.ensure_shape(tf.reshape(tf.pad(x, padding), shape), [x.shape[0], None, CHUNK, *x.shape[2:]])
+        if not whole:
+            x = tf.pad(x, [[0, 0], [0, chunks * CHUNK - length]] + [[0, 0]] * (x.shape.rank - 2))
+        return tf.reshape(x, [batch, chunks, CHUNK, *x.shape[2:]])
 
     w, v, r = chunked(write_weights), chunked(add), chunked(read_weights)
     keep = 1.0 - w * chunked(erase)[..., tf.newaxis]
@@ -105,18 +107,25 @@ def chunked_read(
     reads = tf.matmul(scores, values)
 
     # What is written in a chunk and still there at its end; what comes into the chunk comes on top.
-    last = decays.fade[:, :, -1, tf.newaxis] * tf.cast(decays.within[:, :, -1, :, tf.newaxis], fade.dtype)
-    written = tf.matmul(rows(w * (decays.grow * last)[..., tf.newaxis, :]), values, transpose_a=True)
-    if decays.from_reset is not None:
+    last = decays.fade[:, :, -1, tf.newaxis]
+    kept = last * decays.at_middle
+    if reset_mask is not None:
+        at_end = tf.cast(decays.within[:, :, -1, :, tf.newaxis, tf.newaxis], v.dtype)
+        values = rows(v * at_end)
+        kept *= 1.0 - tf.cast(decays.started[:, :, -1:], v.dtype)
+    written = tf.matmul(grow * last, values, transpose_a=True)
+    if reset_mask is not None:
         written += decays.from_reset[:, :, -1, :, tf.newaxis] * reset_value
 
     def carry(x, memory, _):
         kept, written = x
         return memory, kept[..., tf.newaxis] * memory + written
 
-    before, final = unroll(carry, (decays.from_start[:, :, -1], written), initial)
-    reads += tf.matmul(rows(r * decays.from_start[..., tf.newaxis, :]), before)
-    if decays.from_reset is not None:
+    before, final = unroll(carry, (kept[:, :, 0], written), initial)
+    if reset_mask is not None:
+        fade = rows(r * tf.where(decays.started, tf.zeros([], v.dtype), decays.fade)[..., tf.newaxis, :])
+    reads += tf.matmul(fade, decays.at_middle[:, :, 0, :, tf.newaxis] * before)
+    if reset_mask is not None:
         # Not tf.matmul: of [B, 1, C, N] and [N, D], as where K is 1, TensorFlow 2.21 with oneDNN reads and
         # writes outside of its memory (tensorflow/tensorflow#117700).
         reads += tf.tensordot(rows(r * decays.from_reset[..., tf.newaxis, :]), reset_value, axes=1)
@@ -127,28 +136,31 @@ def chunked_read(
 def _chunk_decays(decay: tf.Tensor, resets: tf.Tensor | None) -> _Chunks:
     """From `decay [B, K, C, N]` and `resets [B, K, C]`."""
     # Results are linear in each decay: with the gradient of the decay itself they are off by its error alone.
-    floored = decay + tf.stop_gradient(tf.maximum(decay, LEAST_DECAY) - decay)
-    log_decay = tf.math.log(floored)
+    log_decay = tf.math.log(tf.grad_pass_through(lambda x: tf.maximum(x, LEAST_DECAY))(decay))
     lower = np.tril(np.ones([CHUNK, CHUNK]))
-    total = tf.matmul(tf.constant(lower, decay.dtype), log_decay)
-    # Factors relative to the middle of the chunk reach half as far.
-    middle = total[:, :, CHUNK // 2 - 1, tf.newaxis]
+    half = lower[CHUNK // 2 - 1, np.newaxis]
+    # Sums since the middle of the chunk reach half as far as sums since its beginning.
+    since_middle = tf.matmul(tf.constant(lower - half, decay.dtype), log_decay)
+    middle = tf.matmul(tf.constant(half, decay.dtype), log_decay)
     within = tf.constant(lower, tf.bool)
-    fade, grow = tf.exp(total - middle), tf.exp(middle - total)
+    decays = _Chunks(
+        within=tf.broadcast_to(within, tf.concat([tf.shape(decay)[:2], [CHUNK, CHUNK]], axis=0)),
+        fade=tf.exp(since_middle),
+        grow=tf.exp(-since_middle),  # not 1 / fade, whose gradient squares it
+        at_middle=tf.exp(middle),
+        started=None,
+        from_reset=None,
+    )
     if resets is None:
-        shape = tf.concat([tf.shape(decay)[:2], [CHUNK, CHUNK]], axis=0)
-        return _Chunks(tf.broadcast_to(within, shape), tf.exp(total), None, fade, grow)
+        return decays
     episode = tf.cumsum(tf.cast(resets, tf.int32), axis=-1)
     same = tf.equal(episode[..., tf.newaxis], episode[..., tf.newaxis, :])
     started = (episode > 0)[..., tf.newaxis]
     # The sum of logarithms up to just before the last reset.
     at_reset = tf.cast(same & within & resets[:, :, tf.newaxis], decay.dtype)
-    since_reset = total - tf.matmul(at_reset, total - log_decay)
-    zero = tf.zeros([], decay.dtype)
-    return _Chunks(
+    since_reset = since_middle - tf.matmul(at_reset, since_middle - log_decay)
+    return decays._replace(
         within=same & within,
-        from_start=tf.where(started, zero, tf.exp(total)),
-        from_reset=tf.where(started, tf.exp(since_reset), zero),
-        fade=fade,
-        grow=grow,
+        started=started,
+        from_reset=tf.where(started, tf.exp(since_reset), tf.zeros([], decay.dtype)),
     )
