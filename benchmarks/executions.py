@@ -3,9 +3,10 @@
     python benchmarks/executions.py
 
 One machine, one process, warm; the rounds of all contestants interleave, so that a slow moment of the machine
-hits all of them; each is called twice a round, the second call counts, and of the rounds the median. The plain loop is `tf.scan` over `ScanNTM.step`, or over
-erase, add and read where the memory is measured alone. The arithmetic limit is the time that the multiplications
-of the chunked execution's memory would take at the rate of a large matrix product, measured in the same process. Writes benchmarks/results/executions.json.
+hits all of them; each is called twice a round, the second call counts, and of the rounds the median. The plain
+loop is `tf.scan` over `ScanNTM.step`, or over erase, add and read where the memory is measured alone. The
+arithmetic limit is the time that the multiplications of the chunked execution's memory would take at the rate
+of a large matrix product, measured in the same process. Writes benchmarks/results/executions.json.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
@@ -206,12 +207,13 @@ def memory_alone() -> dict:
     products = 3 * batch * length * (2 * CHUNK * slots + CHUNK * width + 2 * slots * width)
     limit = 1e3 * products / multiplications_per_second()
     expected = steps["plain loop"]()
+    best = min(median["chunked"], median["chunked, XLA"])
     return {
         "shape": {"batch": batch, "length": length, "slots": slots, "width": width, "read_heads": 1},
         "median_ms": median,
-        "plain_loop_over_chunked": round(median["plain loop"] / median["chunked"], 2),
+        "plain_loop_over_chunked": round(median["plain loop"] / best, 2),
         "arithmetic_limit_ms": round(limit, 2),
-        "chunked_over_the_limit": round(median["chunked"] / limit, 2),
+        "chunked_over_the_limit": round(best / limit, 2),
         "largest_two_relative_errors": {
             name: relative_errors(steps[name](), expected) for name in ("chunked", "chunked, XLA")
         },

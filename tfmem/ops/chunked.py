@@ -19,7 +19,7 @@ class _Chunks(NamedTuple):
     within: tf.Tensor  # [..., C, C] bool: does what is written at s (last axis) reach t?
     fade: tf.Tensor  # [..., C, N]; fade_t · grow_s is what is left at t of what is written at s
     grow: tf.Tensor  # [..., C, N]
-    at_middle: tf.Tensor  # [B, K, 1, N]; fade_t · at_middle is what is left at t of the memory before the chunk
+    at_middle: tf.Tensor  # [B, K, 1, N]; fade_t · at_middle is left at t of the memory before the chunk
     started: tf.Tensor | None  # [..., C, 1] bool: was there a reset since the chunk began?
     from_reset: tf.Tensor | None  # [..., C, N], what is left at t of the last reset's memory
 
