@@ -2,13 +2,19 @@
 
     python benchmarks/baselines.py tf_agents popgym-RepeatPreviousEasy-v0 --steps 50000 --seed 0
     python benchmarks/baselines.py recurrent_ppo popgym-RepeatPreviousEasy-v0 --steps 50000 --seed 0
+    python benchmarks/baselines.py tianshou popgym-RepeatPreviousEasy-v0 --steps 50000 --seed 0
 
 - `tf_agents`: TF-Agents' `DqnAgent` with `QRnnNetwork`, an LSTM, its own driver and replay (stock.py), with
   what the preset sets and it can take.
-- `recurrent_ppo`: sb3-contrib's RecurrentPPO with its defaults, 16 environments. PyTorch does not belong in
-  the environment of tfmem: make one with
+- `recurrent_ppo`: sb3-contrib's RecurrentPPO with its defaults, 16 environments.
+- `tianshou`: tianshou's double DQN with its recurrent network, two layers of LSTM, set as in the library's
+  own recurrent example, but for traces of 16 frames in place of 4, which would end before what the tasks ask
+  for.
 
-      python -m venv .venv-peers && .venv-peers/bin/pip install torch==2.13.0 sb3-contrib==2.9.2 popgym==1.0.7
+PyTorch does not belong in the environment of tfmem: make one for the last two with
+
+    python -m venv .venv-peers
+    .venv-peers/bin/pip install torch==2.13.0 sb3-contrib==2.9.2 tianshou==2.0.1 popgym==1.0.7
 
 A cell has up to 20 evaluations of 64 greedy episodes on the way and one of 100 in the end, on environment
 seeds that training does not use.
@@ -139,7 +145,77 @@ def tf_agents(arguments: argparse.Namespace) -> dict:
     }
 
 
-SYSTEMS = {"recurrent_ppo": recurrent_ppo, "tf_agents": tf_agents}
+def tianshou(arguments: argparse.Namespace) -> dict:
+    import torch
+    from tianshou.algorithm.modelfree.dqn import DQN, DiscreteQLearningPolicy
+    from tianshou.algorithm.optim import AdamOptimizerFactory
+    from tianshou.data import Batch, Collector, VectorReplayBuffer
+    from tianshou.env import DummyVectorEnv
+    from tianshou.utils.net.common import Recurrent
+    from tianshou.utils.torch_utils import policy_within_training_step, torch_train_mode
+
+    settings = {
+        "gamma": 0.95,
+        "n_step": 4,
+        "target_update_freq": 320,
+        "lr": 1e-3,
+        "buffer": 20_000,
+        "stack_num": 16,
+        "batch": 128,
+        "epsilon": 0.1,
+        "collect": 160,
+        "updates_per_step": 0.1,
+        "n_envs": ENVS,
+    }
+    torch.set_num_threads(1)
+    torch.manual_seed(arguments.seed)
+    np.random.seed(arguments.seed)
+    environments = DummyVectorEnv([lambda: flat(arguments.env_id) for _ in range(ENVS)])
+    environments.seed(arguments.seed)
+    space, actions = (getattr(flat(arguments.env_id), f"{kind}_space") for kind in ("observation", "action"))
+    network = Recurrent(layer_num=2, state_shape=space.shape, action_shape=actions.n)
+    answering = DiscreteQLearningPolicy(
+        model=network, action_space=actions, observation_space=space, eps_training=settings["epsilon"]
+    )
+    learner = DQN(
+        policy=answering,
+        optim=AdamOptimizerFactory(lr=settings["lr"]),
+        gamma=settings["gamma"],
+        n_step_return_horizon=settings["n_step"],
+        target_update_freq=settings["target_update_freq"],
+    )
+    replay = VectorReplayBuffer(
+        settings["buffer"], buffer_num=ENVS, stack_num=settings["stack_num"], ignore_obs_next=True
+    )
+    collector = Collector(learner, environments, replay, exploration_noise=True)
+    collector.reset()
+
+    def policy(observation, first, state):
+        with torch.no_grad(), torch_train_mode(learner, False):
+            result = answering(Batch(obs=observation, info={}), state)
+        return result.act, result.state
+
+    curve, spent, start, steps, updates = [], 0.0, time.monotonic(), 0, 0
+    for i in range(EVALUATIONS):
+        with policy_within_training_step(answering):
+            while steps < arguments.steps * (i + 1) / EVALUATIONS:
+                with torch_train_mode(learner, False):
+                    steps += collector.collect(n_step=settings["collect"]).n_collected_steps
+                with torch_train_mode(learner):
+                    while updates < settings["updates_per_step"] * steps:
+                        learner.update(replay, settings["batch"])
+                        updates += 1
+        spent += time.monotonic() - start
+        curve.append(
+            [steps, mean_return(arguments.env_id, policy, CURVE_EPISODES, CURVE_SEED), round(spent, 1)]
+        )
+        start = time.monotonic()
+    final = mean_return(arguments.env_id, policy, FINAL_EPISODES, FINAL_SEED)
+    config = {**settings, "settings of": "tianshou's recurrent example, with longer traces"}
+    return {"env_steps": steps, "return": final, "curve": curve, "config": config}
+
+
+SYSTEMS = {"recurrent_ppo": recurrent_ppo, "tf_agents": tf_agents, "tianshou": tianshou}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/executions.py
 
 One machine, one process, warm; the rounds of all contestants interleave, so that a slow moment of the machine
-hits all of them; each is called twice a round, the second call counts, and of the rounds the median. The plain
+hits all of them; each is called twice a round, the second call counts, and of the rounds the median. A plain
 loop is `tf.scan` over `ScanNTM.step`, or over erase, add and read where the memory is measured alone. The
 arithmetic limit is the time that the multiplications of the chunked execution's memory would take at the rate
 of a large matrix product, measured in the same process. Writes benchmarks/results/executions.json.

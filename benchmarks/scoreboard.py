@@ -68,7 +68,7 @@ def popgym(task: str) -> str:
 
 
 THREE = ("scan_ntm", "lstm", "none")
-PEERS_OF_OURS = ("frame_stack", "tf_agents", "recurrent_ppo")
+PEERS_OF_OURS = ("frame_stack", "tf_agents", "recurrent_ppo", "tianshou")
 BASELINES = (*THREE, *PEERS_OF_OURS)
 CONTROL = ("lstm", "scan_ntm", "none")  # the preset's own core first
 CONTROL_BASELINES = (*CONTROL, *PEERS_OF_OURS)
@@ -78,6 +78,7 @@ ROWS = (
         "repeat_previous_easy", popgym("RepeatPreviousEasy"), 50_000, 1.0, POPGYM, seeds=5, systems=BASELINES
     ),
     Row("repeat_first_easy", popgym("RepeatFirstEasy"), 50_000, 1.0, MEMOROIDS, seeds=5),
+    Row("repeat_first_medium", popgym("RepeatFirstMedium"), 400_000, 1.0, POPGYM),
     Row(
         "repeat_previous_2_10",
         "popgym_sizes:RepeatPrevious-v0",
@@ -148,9 +149,10 @@ SYSTEMS = {
     "frame_stack": "the last 4 frames",
     "tf_agents": "TF-Agents' DqnAgent and QRnnNetwork, LSTM",
     "recurrent_ppo": "sb3-contrib's RecurrentPPO, LSTM",
+    "tianshou": "tianshou's recurrent double DQN, LSTM",
 }
 # The Python that runs baselines.py for a system.
-BASELINE_PYTHON = {"tf_agents": Path(sys.executable), "recurrent_ppo": PEERS}
+BASELINE_PYTHON = {"tf_agents": Path(sys.executable), "recurrent_ppo": PEERS, "tianshou": PEERS}
 
 
 def printed(*command: object, core: int) -> dict:
@@ -250,7 +252,7 @@ def measure(rows: tuple[Row, ...], processors: list[int]) -> None:
         for row in rows:
             there = {(r["system"], r["seed"]) for r in results_of(row)}
             for system in row.systems:
-                if system == "recurrent_ppo" and not PEERS.exists():
+                if BASELINE_PYTHON.get(system) == PEERS and not PEERS.exists():
                     print(f"{row.name}: {system} left out, there is no {PEERS}")
                     continue
                 for seed in range(row.seeds if system == row.systems[0] else min(3, row.seeds)):
@@ -286,7 +288,7 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
             else "",
             solved,
             f"{mean(r['wall_s'] for r in runs):.0f}",
-            f"{'its own' if system == 'recurrent_ppo' else row.preset}, gamma={config['gamma']:g}",
+            f"{'its own' if BASELINE_PYTHON.get(system) == PEERS else row.preset}, gamma={config['gamma']:g}",
             f"{published} |",
         ]
     )
@@ -303,7 +305,8 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
-  gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at least.
+  gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at
+  least; tianshou's agent what its own recurrent example sets, with traces of 16 frames in place of 4.
 
 | task | system | steps | return, each seed | mean | best | without memory | solved | seconds | preset | published |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""  # noqa: E501

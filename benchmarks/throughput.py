@@ -6,7 +6,8 @@ RepeatPreviousEasy, 64 environments in one process, the sizes of the `recall` pr
 median of several rounds each, everything compiled before:
 
 - acting: environment steps in a second, the environments' own time, exploring and storing included.
-  TF-Agents' driver steps the same vector environment and stores in its own replay;
+  TF-Agents' driver steps the same vector environment and stores in its own replay. Also in CartPole-v1, which
+  steps all its copies in one NumPy expression, so that what is left is the policies' own time;
 - learning: updates in a second on the same number of windows of the same length, sampling included;
 - of our update: sampling with and without priorities, and the time that its products of numbers would take at
   the rate of this machine's largest matrix products.
@@ -27,10 +28,13 @@ import tensorflow as tf
 from machine import provenance
 from stock import StockDqn
 
-from tfmem.environments import load
+from tfmem.environments import GymnasiumEnvironment
 from tfmem.networks import ScanNTMConfig
 from tfmem.replay.sequence_replay import estimate_bytes
 from tfmem.training import Learner, TrainConfig, make_config
+from tfmem.training.collector import Collector
+from tfmem.training.environment import load_environment
+from tfmem.training.stopwatch import Stopwatch
 
 ENV_ID = "popgym-RepeatPreviousEasy-v0"
 ENVS = 64
@@ -38,28 +42,27 @@ ROUNDS = 9
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
 
 
+def make_environment(config: TrainConfig) -> GymnasiumEnvironment:
+    return load_environment(config, config.num_envs, vectorization=config.vectorization)
+
+
 class Ours:
     """The training loop's two halves."""
 
     def __init__(self, config: TrainConfig):
-        self.environment = load(config.env_id, num_envs=config.num_envs, seed=0)
-        self.learner = Learner(self.environment, config)
-        self._config = config
-        self._step = self.environment.reset()
-        self._state = self.learner.network.initial_state(config.num_envs)
-
-    def collect(self) -> None:
-        for _ in range(self._config.collect_steps):
-            action, self._state = self.learner.act(self._step, self._state)
-            self._step = self.environment.step(action.numpy())
+        environment = make_environment(config)
+        self.learner = Learner(environment, config)
+        collector = Collector(self.learner, environment, Stopwatch(), steps=config.collect_steps)
+        collector.restart(0)
+        self.collect = collector.collect
 
     def update(self) -> None:
         """A round of updates."""
         float(self.learner.learn())
 
 
-def configured(**overrides) -> TrainConfig:
-    return make_config(ENV_ID, overrides={"num_envs": ENVS, **overrides})
+def configured(env_id: str = ENV_ID, **overrides) -> TrainConfig:
+    return make_config(env_id, overrides={"num_envs": ENVS, **overrides})
 
 
 def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -75,7 +78,7 @@ def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def environments_alone(config: TrainConfig) -> Callable[[], None]:
-    environment = load(config.env_id, num_envs=config.num_envs, seed=0)
+    environment = make_environment(config)
     environment.reset()
     actions = np.zeros(config.num_envs, np.int32)
 
@@ -115,7 +118,7 @@ def main() -> None:
     prioritised = configured(priority_exponent=0.9)
     ours = {"ScanNTM": Ours(config), "LSTM": Ours(lstm)}
     preferring = Ours(prioritised)
-    stock = StockDqn(load(ENV_ID, num_envs=ENVS, seed=0), config)
+    stock = StockDqn(make_environment(config), config)
     for _ in range(4):
         for system in (*ours.values(), preferring, stock):
             system.collect()
@@ -124,6 +127,14 @@ def main() -> None:
             "environments alone": environments_alone(config),
             **{f"ours, {name}": one.collect for name, one in ours.items()},
             "TF-Agents, LSTM": stock.collect,
+        }
+    )
+    vectorised = configured("CartPole-v1", core="lstm", vectorization="vector_entry_point")
+    acting_in_cartpole = medians(
+        {
+            "environments alone": environments_alone(vectorised),
+            "ours, LSTM": Ours(vectorised).collect,
+            "TF-Agents, LSTM": StockDqn(make_environment(vectorised), vectorised).collect,
         }
     )
     updates = medians(
@@ -162,10 +173,16 @@ def main() -> None:
         "batch_size": config.batch_size,
         "sequence_length": config.sequence_length,
         "acting_steps_per_s": {name: round(steps / s) for name, s in acting.items()},
+        "acting_steps_per_s_in_cartpole": {
+            name: round(ENVS * vectorised.collect_steps / s) for name, s in acting_in_cartpole.items()
+        },
         "updates_per_s": {name: round(config.updates / s, 1) for name, s in updates.items()},
         "acting_over_tf_agents": {
             name: round(acting["TF-Agents, LSTM"] / acting[f"ours, {name}"], 2) for name in ours
         },
+        "acting_over_tf_agents_in_cartpole": round(
+            acting_in_cartpole["TF-Agents, LSTM"] / acting_in_cartpole["ours, LSTM"], 2
+        ),
         "updates_over_tf_agents": {
             name: round(updates["TF-Agents, LSTM"] / updates[f"ours, {name}"], 2) for name in ours
         },

@@ -138,14 +138,26 @@ def test_an_action_mask_that_is_not_there_is_named():
 
 
 def test_workers_step_the_same_episodes():
-    def play(workers):
-        environment = load("tests/RememberFirst-v0", num_envs=2, workers=workers, seed=3)
+    def play(vectorization):
+        environment = load("tests/RememberFirst-v0", num_envs=2, vectorization=vectorization, seed=3)
         steps = [environment.reset(), *(environment.step(zeros(environment)) for _ in range(8))]
         environment.close()
         return np.stack([step.reward for step in steps]), np.stack([step.observation for step in steps])
 
-    for own, other in zip(play(False), play(True), strict=True):
+    for own, other in zip(play("sync"), play("async"), strict=True):
         np.testing.assert_array_equal(own, other)
+
+
+def test_an_environment_steps_its_copies_its_own_way_where_it_has_one():
+    environment = load("CartPole-v1", num_envs=3, vectorization="vector_entry_point", seed=0)
+    steps = [environment.reset(), *(environment.step(zeros(environment)) for _ in range(30))]
+    lengths = [np.flatnonzero([step.is_last()[i] for step in steps])[0] for i in range(3)]
+    assert all(7 <= length <= 11 for length in lengths)  # pushed to the left alone, a pole falls that soon
+    for i, length in enumerate(lengths):
+        assert steps[length].discount[i] == 0.0
+        assert steps[length + 1].is_first()[i]
+    with pytest.raises(InvalidInput, match=r"'tests/RememberFirst-v0' cannot be made: .*vector entry point"):
+        load("tests/RememberFirst-v0", num_envs=3, vectorization="vector_entry_point")
 
 
 def test_the_longest_episode_is_found_by_playing():
@@ -154,7 +166,7 @@ def test_the_longest_episode_is_found_by_playing():
 
 def test_workers_that_have_died_can_be_closed():
     before = set(multiprocessing.active_children())
-    environment = load("tests/RememberFirst-v0", num_envs=2, workers=True)
+    environment = load("tests/RememberFirst-v0", num_envs=2, vectorization="async")
     environment.reset()
     for worker in set(multiprocessing.active_children()) - before:
         worker.kill()

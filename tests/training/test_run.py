@@ -170,22 +170,22 @@ def test_a_run_that_stops_being_finite_names_the_last_good_checkpoint(tiny_confi
 
 
 @pytest.mark.parametrize(
-    ("workers", "kills", "said"),
+    ("vectorization", "kills", "said"),
     [
-        (False, False, "RuntimeError: the arm has come off"),
-        (True, False, "RuntimeError: the arm has come off"),
-        (True, True, "the process of a worker has ended"),
+        ("sync", False, "RuntimeError: the arm has come off"),
+        ("async", False, "RuntimeError: the arm has come off"),
+        ("async", True, "the process of a worker has ended"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning:gymnasium.vector.async_vector_env")
 def test_an_environment_that_breaks_is_named_with_the_last_good_checkpoint(
-    workers, kills, said, tiny_config, tmp_path
+    vectorization, kills, said, tiny_config, tmp_path
 ):
     config = dataclasses.replace(
         tiny_config,
         env_id="tests/Breaking-v0",
         env_kwargs={"kills": kills},
-        workers=workers,
+        vectorization=vectorization,
         checkpoint_interval=200,
         learning_starts=1100,  # after it breaks: nothing to compile
     )
@@ -322,7 +322,7 @@ def test_only_allowed_actions_are_taken(mask_in, tiny_config, tmp_path):
         },
         {"averaging": 0.9},
         {"exploration": "ladder", "epsilon": 0.4, "priority_exponent": 0.6, "double_q": False},
-        {"workers": True, "attention_window": 3, "td_loss": "squared"},
+        {"vectorization": "async", "attention_window": 3, "td_loss": "squared"},
         {"core": NoCoreConfig(), "attention_window": 6, "attention": "reinforce", "env_steps": 2000},
     ],
 )
@@ -416,7 +416,7 @@ def test_ctrl_c_reaches_workers_and_the_run_still_saves(tiny_config, tmp_path):
     code = "import sys, tests.conftest; from tfmem.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "train", tiny_config.env_id, f"--out={out}", *settings]
     process = subprocess.Popen(
-        [*command, "--set=workers=true"],
+        [*command, "--set=vectorization=async"],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

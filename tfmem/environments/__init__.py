@@ -4,8 +4,9 @@ from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probabil
 from tfmem.environments.gymnasium_environment import (
     EnvironmentFailed,
     GymnasiumEnvironment,
+    Vectorization,
     load,
     longest_episode,
 )
 
-__all__ = ["EnvironmentFailed", "GymnasiumEnvironment", "load", "longest_episode"]
+__all__ = ["EnvironmentFailed", "GymnasiumEnvironment", "Vectorization", "load", "longest_episode"]

@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,9 @@ from tfmem.errors import InvalidInput, TfmemError, require
 # Packages that register their environments on import, by the prefix of their ids, and the extra of tfmem
 # that installs them.
 _REGISTERED_BY = {"popgym-": ("popgym", "popgym")}
+
+# How the copies of an environment are stepped together; Gymnasium's own names.
+Vectorization = Literal["sync", "async", "vector_entry_point"]
 
 
 class EnvironmentFailed(TfmemError):
@@ -211,7 +214,7 @@ def load(
     previous_action: bool = False,
     previous_reward: bool = False,
     action_mask: bool = False,
-    workers: bool = False,
+    vectorization: Vectorization = "sync",
     seed: int | None = None,
 ) -> GymnasiumEnvironment:
     """Makes `num_envs` copies of a registered Gymnasium environment as one batched environment.
@@ -223,7 +226,9 @@ def load(
       previous_action: see `GymnasiumEnvironment`.
       previous_reward: see `GymnasiumEnvironment`.
       action_mask: see `GymnasiumEnvironment`.
-      workers: step each copy in a process of its own, which pays where a step takes milliseconds.
+      vectorization: `"sync"`, one copy after the other; `"async"`, each in a process of its own, which pays
+        where a step takes milliseconds; or `"vector_entry_point"`, the environment's own way, where it has
+        registered one.
       seed: see `GymnasiumEnvironment`.
 
     Raises:
@@ -238,7 +243,7 @@ def load(
         vector = gym.make_vec(
             env_id,
             num_envs=num_envs,
-            vectorization_mode="async" if workers else "sync",
+            vectorization_mode=vectorization,
             **(env_kwargs or {}),
         )
     except gym.error.UnregisteredEnv as error:

@@ -7,11 +7,11 @@ named part of the state.
 
 import numpy as np
 import tensorflow as tf
-from tf_agents.keras_layers import dynamic_unroll_layer
 
 from tfmem._keras import keras
 from tfmem.layers import HardAttention, ScanNTM, SoftAttention
 from tfmem.networks.config import Attention, LSTMConfig, NetworkConfig, ScanNTMConfig
+from tfmem.ops import lstm
 
 
 class _Stateful(keras.layers.Layer):
@@ -30,23 +30,29 @@ class _Stateful(keras.layers.Layer):
 
 
 class LSTM(_Stateful):
-    """A Keras LSTM cell unrolled with resets; `[B, T, F]` to `[B, T, units]`.
+    """Keras' LSTM cell over sequences with resets, `tfmem.ops.lstm`; `[B, T, F]` to `[B, T, units]`.
 
     The state is `hidden [B, units]` and `cell [B, units]`, zero at first.
     """
 
     def __init__(self, units: int):
         super().__init__(name="lstm")
-        self._unroll = dynamic_unroll_layer.DynamicUnroll(keras.layers.LSTMCell(units))
+        self._cell = keras.layers.LSTMCell(units)
         self.state_shapes = {"hidden": (units,), "cell": (units,)}
+
+    def build(self, input_shape):
+        self._cell.build([None, input_shape[-1]])
+        super().build(input_shape)
 
     def call(self, x, initial_state, reset_mask, training=False):
         del training
-        y, (hidden, cell) = self._unroll(
-            x,
-            initial_state=[initial_state["hidden"], initial_state["cell"]],
-            reset_mask=reset_mask,
-        )
+        weights = self._cell.kernel, self._cell.recurrent_kernel, self._cell.bias
+        y, hidden, cell = lstm(x, *weights, **initial_state, reset_mask=reset_mask)
+        return y, {"hidden": hidden, "cell": cell}
+
+    def step(self, x, state):
+        """One step without a reset: `x [B, F]` and a state to `(y [B, U], next state)`."""
+        y, (hidden, cell) = self._cell(x, [state["hidden"], state["cell"]])
         return y, {"hidden": hidden, "cell": cell}
 
 

@@ -8,6 +8,7 @@ from tfmem.ops.addressing import advance, advance_sequence
 from tfmem.ops.attention import additive_scores, attend, dot_product_scores, masked_softmax
 from tfmem.ops.chunked import chunked_read
 from tfmem.ops.content_addressing import content_weights, interpolate, sharpen, shift
+from tfmem.ops.lstm import lstm
 from tfmem.ops.memory import erase_and_add, read, write
 from tfmem.ops.recurrence import linear_recurrence
 from tfmem.ops.unroll import unroll
@@ -25,6 +26,7 @@ __all__ = [
     "interpolate",
     "least_used",
     "linear_recurrence",
+    "lstm",
     "masked_softmax",
     "read",
     "sharpen",

@@ -13,15 +13,21 @@ CHUNK = 16
 LEAST_DECAY = float(np.exp(-10.0))
 
 
+class _Resets(NamedTuple):
+    """What resets do inside chunks of C steps; `[B, K, C, ...]`."""
+
+    before: tf.Tensor  # [..., C, 1] bool: was there one since the chunk began?
+    kept: tf.Tensor  # [..., C, N], what is left at t of the last reset's memory; 0 where there was none
+
+
 class _Chunks(NamedTuple):
     """Decays inside chunks of C steps; `[B, K, C, ...]`."""
 
     within: tf.Tensor  # [..., C, C] bool: does what is written at s (last axis) reach t?
     fade: tf.Tensor  # [..., C, N]; fade_t · grow_s is what is left at t of what is written at s
     grow: tf.Tensor  # [..., C, N]
-    at_middle: tf.Tensor  # [B, K, 1, N]; fade_t · at_middle is left at t of the memory before the chunk
-    started: tf.Tensor | None  # [..., C, 1] bool: was there a reset since the chunk began?
-    from_reset: tf.Tensor | None  # [..., C, N], what is left at t of the last reset's memory
+    at_middle: tf.Tensor  # [..., 1, N]; fade_t · at_middle is left at t of the memory before the chunk
+    resets: _Resets | None
 
 
 def chunked_read(
@@ -109,26 +115,27 @@ def chunked_read(
     # What is written in a chunk and still there at its end; what comes into the chunk comes on top.
     last = decays.fade[:, :, -1, tf.newaxis]
     kept = last * decays.at_middle
-    if reset_mask is not None:
+    if decays.resets:
         at_end = tf.cast(decays.within[:, :, -1, :, tf.newaxis, tf.newaxis], v.dtype)
         values = rows(v * at_end)
-        kept *= 1.0 - tf.cast(decays.started[:, :, -1:], v.dtype)
+        kept *= 1.0 - tf.cast(decays.resets.before[:, :, -1:], v.dtype)
     written = tf.matmul(grow * last, values, transpose_a=True)
-    if reset_mask is not None:
-        written += decays.from_reset[:, :, -1, :, tf.newaxis] * reset_value
+    if decays.resets:
+        written += decays.resets.kept[:, :, -1, :, tf.newaxis] * reset_value
 
     def carry(x, memory, _):
         kept, written = x
         return memory, kept[..., tf.newaxis] * memory + written
 
     before, final = unroll(carry, (kept[:, :, 0], written), initial)
-    if reset_mask is not None:
-        fade = rows(r * tf.where(decays.started, tf.zeros([], v.dtype), decays.fade)[..., tf.newaxis, :])
+    if decays.resets:
+        unbroken = tf.where(decays.resets.before, tf.zeros([], v.dtype), decays.fade)
+        fade = rows(r * unbroken[..., tf.newaxis, :])
     reads += tf.matmul(fade, decays.at_middle[:, :, 0, :, tf.newaxis] * before)
-    if reset_mask is not None:
+    if decays.resets:
         # Not tf.matmul: of [B, 1, C, N] and [N, D], as where K is 1, TensorFlow 2.21 with oneDNN reads and
         # writes outside of its memory (tensorflow/tensorflow#117700).
-        reads += tf.tensordot(rows(r * decays.from_reset[..., tf.newaxis, :]), reset_value, axes=1)
+        reads += tf.tensordot(rows(r * decays.resets.kept[..., tf.newaxis, :]), reset_value, axes=1)
     reads = tf.reshape(reads, [batch, chunks * CHUNK, readers, width])[:, :length]
     return tf.ensure_shape(reads, [*add.shape[:2], readers, width]), final
 
@@ -148,19 +155,15 @@ def _chunk_decays(decay: tf.Tensor, resets: tf.Tensor | None) -> _Chunks:
         fade=tf.exp(since_middle),
         grow=tf.exp(-since_middle),  # not 1 / fade, whose gradient squares it
         at_middle=tf.exp(middle),
-        started=None,
-        from_reset=None,
+        resets=None,
     )
     if resets is None:
         return decays
     episode = tf.cumsum(tf.cast(resets, tf.int32), axis=-1)
     same = tf.equal(episode[..., tf.newaxis], episode[..., tf.newaxis, :])
-    started = (episode > 0)[..., tf.newaxis]
+    before = (episode > 0)[..., tf.newaxis]
     # The sum of logarithms up to just before the last reset.
     at_reset = tf.cast(same & within & resets[:, :, tf.newaxis], decay.dtype)
     since_reset = since_middle - tf.matmul(at_reset, since_middle - log_decay)
-    return decays._replace(
-        within=same & within,
-        started=started,
-        from_reset=tf.where(started, tf.exp(since_reset), tf.zeros([], decay.dtype)),
-    )
+    kept = tf.where(before, tf.exp(since_reset), tf.zeros([], decay.dtype))
+    return decays._replace(within=same & within, resets=_Resets(before, kept))

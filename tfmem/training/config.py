@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import dacite
 
-from tfmem.environments import longest_episode
+from tfmem.environments import Vectorization, longest_episode
 from tfmem.errors import InvalidInput, require
 from tfmem.networks import CoreConfig, NetworkConfig, ScanNTMConfig
 from tfmem.networks.config import CORES, Attention
@@ -26,7 +26,7 @@ class TrainConfig:
       previous_reward: add the previous reward to the observation.
       action_mask: the environment says which actions are allowed; see
         `tfmem.environments.GymnasiumEnvironment`.
-      workers: step each environment in a process of its own.
+      vectorization: how environments are stepped together in training; see `tfmem.environments.load`.
       seed: of the weights, exploration, sampling and environments.
       env_steps: the budget; steps that only reset an environment do not count.
       num_envs: environments stepped together.
@@ -76,7 +76,7 @@ class TrainConfig:
     previous_action: bool = False
     previous_reward: bool = False
     action_mask: bool = False
-    workers: bool = False
+    vectorization: Vectorization = "sync"
     seed: int = 0
     env_steps: int = 200_000
     num_envs: int = 16

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from tfmem.environments import GymnasiumEnvironment, load
+from tfmem.environments import GymnasiumEnvironment, Vectorization, load
 from tfmem.training.config import TrainConfig
 
 
-def load_environment(config: TrainConfig, num_envs: int, *, workers: bool = False) -> GymnasiumEnvironment:
+def load_environment(
+    config: TrainConfig, num_envs: int, *, vectorization: Vectorization = "sync"
+) -> GymnasiumEnvironment:
     """`num_envs` copies of the environment that `config` asks for."""
     return load(
         config.env_id,
@@ -15,7 +17,7 @@ def load_environment(config: TrainConfig, num_envs: int, *, workers: bool = Fals
         previous_action=config.previous_action,
         previous_reward=config.previous_reward,
         action_mask=config.action_mask,
-        workers=workers,
+        vectorization=vectorization,
     )
 
 

@@ -7,7 +7,6 @@ killed goes on from its last checkpoint as the uninterrupted run did, for any en
 deterministic from its seed; what the reset costs is the unfinished episodes at the end of each phase.
 """
 
-import collections
 import contextlib
 import dataclasses
 import errno
@@ -26,6 +25,7 @@ from tfmem.agents import MemoryPolicy
 from tfmem.environments import EnvironmentFailed
 from tfmem.errors import TfmemError
 from tfmem.serving import wire
+from tfmem.training.collector import Collector
 from tfmem.training.config import TrainConfig
 from tfmem.training.environment import load_environment
 from tfmem.training.evaluation import evaluate
@@ -37,8 +37,6 @@ from tfmem.training.stopwatch import Stopwatch
 EVALUATION_SEED = 1_000_000
 # A loss above this, in units of the normalised reward's square, is divergence.
 EXPLODED_LOSS = 1e6
-# Recent training episodes of a phase whose mean return is shown.
-RECENT_EPISODES = 100
 
 
 class Interrupted(TfmemError):
@@ -133,7 +131,7 @@ class TrainingRun:
         self.config = config
         self.folder = RunFolder(Path(out))
         self.folder.check(config, resume=resume)
-        self.environment = load_environment(config, config.num_envs, workers=config.workers)
+        self.environment = load_environment(config, config.num_envs, vectorization=config.vectorization)
         self.evaluation_environment = load_environment(config, config.eval_episodes)
         wire.flatten_observation(self.environment.observation_spec())  # refuses what has no export
         self.learner = Learner(self.environment, config)
@@ -145,6 +143,9 @@ class TrainingRun:
         )
         self._wall_s = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._stopwatch = Stopwatch()
+        self.collector = Collector(
+            self.learner, self.environment, self._stopwatch, steps=config.collect_steps
+        )
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(learner=self.learner, wall_s=self._wall_s, stopwatch=self._stopwatch),
             str(self.folder.checkpoints),
@@ -161,7 +162,6 @@ class TrainingRun:
                 self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
         # A default writer only while recording: the agent's own summaries cannot be compiled by XLA.
         self._writer = tf.summary.create_file_writer(str(self.folder.events))
-        self._recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
         self._started = time.monotonic()
 
     def run(self, watch: Callable[[Status], None] | None = None) -> Result:
@@ -233,24 +233,12 @@ class TrainingRun:
 
     def _learn_until(self, target: int, watch: Callable[[Status], None]) -> Iterator[float | None]:
         """Collects and learns to `target` environment steps; yields each round's loss, None without one."""
-        config, learner, environment = self.config, self.learner, self.environment
-        seeds = np.random.SeedSequence([config.seed, self._env_steps])
-        environment.seed(int(seeds.generate_state(1)[0]) >> 1)
-        time_step = environment.reset()
-        state = learner.network.initial_state(config.num_envs) or ()
-        returns = np.zeros(config.num_envs)
-        self._recent.clear()
+        learner = self.learner
+        seeds = np.random.SeedSequence([self.config.seed, self._env_steps])
+        self.collector.restart(int(seeds.generate_state(1)[0]) >> 1)
         while self._env_steps < target:
-            for _ in range(config.collect_steps):
-                with self._stopwatch.measure("acting"):
-                    action, state = learner.act(time_step, state)
-                    choice = action.numpy()
-                with self._stopwatch.measure("environment"):
-                    time_step = environment.step(choice)
-                returns += time_step.reward
-                ended = time_step.is_last()
-                self._recent.extend(returns[ended])
-                returns[ended] = 0.0
+            with self._stopwatch.measure("acting" if self.collector.compiled else "compiling"):
+                self.collector.collect()
             loss = None
             if learner.ready():
                 compiled = learner.learn.experimental_get_tracing_count() > 0
@@ -267,7 +255,7 @@ class TrainingRun:
             doing=doing,
             env_steps=self._env_steps,
             updates=int(self.learner.updates),
-            recent_return=float(np.mean(self._recent)) if self._recent else math.nan,
+            recent_return=self.collector.recent_return,
             greedy_return=self._metrics[-1]["greedy_return"] if self._metrics else math.nan,
         )
 

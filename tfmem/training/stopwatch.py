@@ -17,15 +17,19 @@ class Stopwatch(tf.Module):
         super().__init__(name="stopwatch")
         self._saved = tf.Variable(np.zeros(len(ACTIVITIES)), trainable=False)
         self._since = np.zeros(len(ACTIVITIES))
+        self._inside = [0.0]  # seconds measured inside of each measurement that is going on
 
     @contextmanager
     def measure(self, activity: str) -> Iterator[None]:
-        """Counts the time in its body."""
+        """Counts the time in its body, less what is measured inside of that."""
         started = time.perf_counter()
+        self._inside.append(0.0)
         try:
             yield
         finally:
-            self._since[ACTIVITIES.index(activity)] += time.perf_counter() - started
+            elapsed = time.perf_counter() - started
+            self._since[ACTIVITIES.index(activity)] += elapsed - self._inside.pop()
+            self._inside[-1] += elapsed
 
     def save(self) -> None:
         """Moves what was counted into the variable."""
