@@ -15,7 +15,8 @@ median of several rounds each, everything compiled before:
 Writes benchmarks/results/throughput.json.
 """
 
-import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.xla  # noqa: F401  # isort: skip  (as the command line does)
 
 import json
 import statistics

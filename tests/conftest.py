@@ -1,6 +1,7 @@
 """What the tests share: quiet TensorFlow, small environments, one trained run."""
 
-import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.xla  # noqa: F401  # isort: skip  (before XLA compiles)
 
 import os
 

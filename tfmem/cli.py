@@ -23,11 +23,12 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result a
 
 
 def _reports_errors(command: Callable) -> Callable:
-    """Turns tfmem's own errors into one line on standard error and a non-zero exit; quiets TensorFlow."""
+    """Turns tfmem's own errors into one line on standard error and a non-zero exit; sets TensorFlow up."""
 
     @functools.wraps(command)
     def wrapped(*args, **kwargs):
-        import tfmem.quiet  # noqa: F401
+        import tfmem.quiet
+        import tfmem.xla  # noqa: F401
 
         # A worker's traceback, of which our error has the gist.
         warnings.filterwarnings("ignore", category=UserWarning, module="gymnasium.vector")
