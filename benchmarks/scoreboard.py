@@ -94,6 +94,7 @@ ROWS = (
     Row("autoencode_medium", popgym("AutoencodeMedium"), 800_000, -0.420, POPGYM),
     Row("autoencode_hard", popgym("AutoencodeHard"), 1_500_000, -0.448, POPGYM),
     Row("count_recall_easy", popgym("CountRecallEasy"), 1_000_000, 0.575, MEMOROIDS),
+    Row("count_recall_medium", popgym("CountRecallMedium"), 2_000_000, -0.519, POPGYM),
     Row(
         "memory_len_30",
         "memory_chain:MemoryChain-v0",

@@ -269,3 +269,13 @@ def test_bad_arguments_are_named(arguments, message):
 def test_the_initial_state_of_an_unbuilt_layer_is_refused():
     with pytest.raises(ValueError, match="build or call the layer first"):
         ScanNTM(slots=4, width=2).get_initial_state(1)
+
+
+@pytest.mark.parametrize(("head", "erased"), [("forward", 1 / (1 + np.exp(-1))), ("jump", 1 / (1 + np.exp(2)))])
+def test_a_head_that_jumps_erases_little_at_first(head, erased):
+    made = ScanNTM(6, 3, write_heads=(head,))
+    made.build([None, None, 4])
+    state = {**made.get_initial_state(1), "memory": tf.ones([1, 6, 3])}
+    _, state = made(tf.zeros([1, 1, 4]), initial_state=state)
+    # Where the head writes sums to 1 over the slots, and of inputs 0 nothing is added.
+    np.testing.assert_allclose(tf.reduce_sum(1 - state["memory"], axis=1), np.full([1, 3], erased), rtol=1e-5)

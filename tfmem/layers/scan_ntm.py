@@ -19,6 +19,9 @@ Erase = Literal["vector", "scalar"]
 # slot, so what is written stays separate. See docs/learning.md.
 FAVOURITE_LOGIT = 5.0
 JUMP_LOGIT = -2.0
+# Biases of the erase strengths, before their sigmoid, where not 1: a head that jumps comes back to what it
+# wrote, as to a count that it keeps there, and adds to it.
+FIRST_ERASE = {"jump": -2.0}
 # Start positions are softmax(START_SCALE · θ): the scale lets an optimiser with small steps move a
 # start position to another slot within a few hundred updates.
 START_SCALE = 10.0
@@ -89,7 +92,7 @@ class ScanNTM(keras.layers.Layer):
       read_heads: the favourite mode of each read head at initialisation: `"stay"`, `"forward"`, `"back"`,
         `"write"` (go to where the first write head is), `"content"`, `"jump"`, or `"any"` for none. Read
         heads have the content mode when it is the favourite of one of them.
-      write_heads: the same for each write head, without `"write"`.
+      write_heads: the same for each write head, without `"write"`. One that jumps erases little at first.
       controller_units: width of `h_t`.
       erase: `"vector"`, an erase strength for each number in a slot, or `"scalar"`, one for the slot, such
         that all heads together leave at least .001 of it.
@@ -196,8 +199,15 @@ class ScanNTM(keras.layers.Layer):
         self._read_modes = modes("read_modes", self._read_mode_bias)
         self._write_jump = dense("write_jump", writers * self.slots, units)
         self._read_jump = dense("read_jump", readers * self.slots, units)
-        erased = writers * (self.width if self.erase == "vector" else 1)
-        self._erase = dense("erase", erased, units, activation="sigmoid", bias_initializer="ones")
+        erased = self.width if self.erase == "vector" else 1
+        first = np.repeat([FIRST_ERASE.get(head, 1.0) for head in self.write_heads], erased)
+        self._erase = dense(
+            "erase",
+            writers * erased,
+            units,
+            activation="sigmoid",
+            bias_initializer=keras.initializers.Constant(first),
+        )
         self._add = dense("add", writers * self.width, units)
         if self._reads_content:
             self._key = dense("key", readers * self.width, units)

@@ -16,8 +16,8 @@ class ScanNTMConfig:
     kind: Literal["scan_ntm"] = "scan_ntm"
     slots: int = 32
     width: int = 16
-    read_heads: tuple[str, ...] = ("forward", "forward", "back", "stay", "write", "any")
-    write_heads: tuple[str, ...] = ("forward",)
+    read_heads: tuple[str, ...] = ("forward", "forward", "back", "stay", "write", "any", "jump")
+    write_heads: tuple[str, ...] = ("forward", "jump")
     controller_units: int = 64
 
     def __post_init__(self):
