@@ -271,7 +271,10 @@ def test_the_initial_state_of_an_unbuilt_layer_is_refused():
         ScanNTM(slots=4, width=2).get_initial_state(1)
 
 
-@pytest.mark.parametrize(("head", "erased"), [("forward", 1 / (1 + np.exp(-1))), ("jump", 1 / (1 + np.exp(2)))])
+ERASED = [("forward", 1 / (1 + np.exp(-1))), ("jump", 1 / (1 + np.exp(2)))]
+
+
+@pytest.mark.parametrize(("head", "erased"), ERASED)
 def test_a_head_that_jumps_erases_little_at_first(head, erased):
     made = ScanNTM(6, 3, write_heads=(head,))
     made.build([None, None, 4])
