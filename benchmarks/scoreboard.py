@@ -12,8 +12,11 @@ Results go to benchmarks/results/scoreboard/<row>.json as each cell finishes, an
 not run again. `--cores 0,1` runs a cell on each of these processor cores at a time.
 """
 
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
+
 import argparse
 import concurrent.futures
+import dataclasses
 import json
 import os
 import queue
@@ -27,6 +30,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from machine import provenance
+
+from tfmem.networks import ScanNTMConfig
 
 HERE = Path(__file__).parent.resolve()  # holds popgym_sizes, memory_chain and frame_stack
 PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
@@ -152,6 +157,7 @@ SYSTEMS = {
     "recurrent_ppo": "sb3-contrib's RecurrentPPO, LSTM",
     "tianshou": "tianshou's recurrent double DQN, LSTM",
 }
+HEADS = ("read_heads", "write_heads")
 # The Python that runs baselines.py for a system.
 BASELINE_PYTHON = {"tf_agents": Path(sys.executable), "recurrent_ppo": PEERS, "tianshou": PEERS}
 
@@ -269,6 +275,12 @@ def solved_at(row: Row, one: dict) -> tuple[int, float] | None:
     return (found[0][0], found[0][2]) if found else None
 
 
+def outdated(run: dict) -> bool:
+    """Whether the memory had other heads than the preset gives it now."""
+    core, now = run["config"].get("core", {}), dataclasses.asdict(ScanNTMConfig())
+    return core.get("kind") == "scan_ntm" and any(core[heads] != list(now[heads]) for heads in HEADS)
+
+
 def line(row: Row, system: str, runs: list[dict]) -> str:
     returns = [r["return"] for r in runs]
     spread = f" ± {stdev(returns):.3f}" if len(returns) > 1 else ""
@@ -279,7 +291,7 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
     return " | ".join(
         [
             f"| {row.title}",
-            SYSTEMS[system],
+            SYSTEMS[system] + (" †" if any(map(outdated, runs)) else ""),
             f"{row.steps / 1000:g} k",
             ", ".join(f"{r:.3f}" for r in returns),
             f"{mean(returns):.3f}{spread}",
@@ -305,6 +317,7 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *best*: the greatest of the evaluations during training, averaged over seeds.
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
+- †: measured while the preset's memory had fewer heads, none of which jumped.
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
   gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at
   least; tianshou's agent what its own recurrent example sets, with traces of 16 frames in place of 4.

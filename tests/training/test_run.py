@@ -235,6 +235,14 @@ def test_checkpoints_that_nothing_lists_are_not_forgotten(finished, tiny_config,
     assert rows(out)
 
 
+def test_a_damaged_row_of_figures_is_named(finished, tiny_config, tmp_path):
+    out = shutil.copytree(finished[0], tmp_path / "run")
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    (out / "metrics.jsonl").write_text("\n".join([lines[0], "{", *lines[2:]]) + "\n")
+    with pytest.raises(InvalidInput, match=r"metrics.jsonl is damaged: line 2 is not JSON"):
+        train(tiny_config, out, resume=True)
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(finished, tiny_config, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)

@@ -100,8 +100,16 @@ class RunFolder:
         """The recorded rows, oldest first; a kill may have cut the last line off, which then is no row."""
         if not self._metrics.exists():
             return []
-        lines = self._metrics.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = []
+        for number, line in enumerate(self._metrics.read_text().splitlines(keepends=True), start=1):
+            if line.endswith("\n"):
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise InvalidInput(
+                        f"{self._metrics} is damaged: line {number} is not JSON; delete that line"
+                    ) from error
+        return rows
 
     def add_metrics(self, row: dict[str, Any]) -> None:
         """Appends a row."""
