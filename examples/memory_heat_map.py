@@ -24,39 +24,42 @@ def play(policy, environment) -> dict[str, np.ndarray]:
         seen.append(time_step.observation[0])
         action, _, state = policy.step(time_step.observation, time_step.is_first(), state)
         done.append(int(action[0]))
-        written.append(state["write_weights"][0, 0].numpy())
+        written.append(state["write_weights"][0].numpy())
         read.append(state["read_weights"][0].numpy())
         time_step = environment.step(action.numpy())
     return {
         "seen": np.array(seen),
         "done": np.array(done),
-        "written": np.stack(written, -1),  # [slots, steps]
+        "written": np.stack(written, -1),  # [heads, slots, steps]
         "read": np.stack(read, -1),  # [heads, slots, steps]
     }
 
 
 def draw(episode: dict[str, np.ndarray], path: Path) -> None:
-    """Heat maps of time × slot: the write head, and the read heads in order."""
-    heads = len(episode["read"])
+    """Heat maps of time × slot: the write heads, and the read heads, in order."""
+    maps = [
+        (f"{what} head {i + 1}", weights)
+        for what, key in (("write", "written"), ("read", "read"))
+        for i, weights in enumerate(episode[key])
+    ]
     figure, axes = plt.subplots(
-        1 + 1 + heads,
+        1 + len(maps),
         1,
-        figsize=(8, 1.1 * (2 + heads)),
+        figsize=(8, 1.0 * (1 + len(maps))),
         sharex=True,
         layout="constrained",
-        height_ratios=[0.5] + [1] * (1 + heads),
+        height_ratios=[0.5] + [1] * len(maps),
     )
     axes[0].imshow(np.stack([episode["seen"], episode["done"]]), aspect="auto", cmap="Set2", vmin=0, vmax=7)
     axes[0].set_yticks([0, 1], ["suit seen", "action"])
-    maps = [("written", episode["written"])]
-    maps += [(f"read head {i + 1}", weights) for i, weights in enumerate(episode["read"])]
     for axis, (label, weights) in zip(axes[1:], maps, strict=True):
         image = axis.imshow(weights, aspect="auto", cmap="magma", vmin=0, vmax=1, origin="lower")
         axis.set_ylabel(label, rotation=0, ha="right", va="center")
         axis.set_yticks([])
     axes[-1].set_xlabel("step")
     figure.colorbar(image, ax=axes[1:], label="weight of a slot", fraction=0.03)
-    figure.suptitle("Where the policy writes and reads: 32 slots, one episode")
+    slots = episode["written"].shape[1]
+    figure.suptitle(f"Where the policy writes and reads: {slots} slots, one episode")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 

@@ -3,7 +3,8 @@
 Run by `make run`. Each part is one call; the table at the end says what came of it.
 """
 
-import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.xla  # noqa: F401  # isort: skip  (before XLA compiles)
 
 import argparse
 import subprocess
