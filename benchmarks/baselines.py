@@ -8,8 +8,8 @@
   what the preset sets and it can take.
 - `recurrent_ppo`: sb3-contrib's RecurrentPPO with its defaults, 16 environments.
 - `tianshou`: tianshou's double DQN with its recurrent network, two layers of LSTM, set as in the library's
-  own recurrent example, but for traces of 16 frames in place of 4, which would end before what the tasks ask
-  for.
+  own recurrent example, but for traces of 16 frames in place of 4: as far as RepeatPreviousEasy asks back,
+  though not Autoencode, whose traces of 104 frames would take it hours.
 
 PyTorch does not belong in the environment of tfmem: make one for the last two with
 

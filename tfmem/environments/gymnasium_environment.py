@@ -44,7 +44,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
       previous_reward: the same with the previous reward.
       action_mask: the environment says which actions are allowed: in a part `action_mask` of its
         observations, or else in its infos by that name, from where it becomes such a part.
-      seed: seeds the environments at their first reset; environment i gets `seed + i`.
+      seed: seeds the environments at their first reset; environment i gets `seed + i`, but where they are
+        stepped by a vectorised version of theirs, which makes of it what it does.
 
     Raises:
       InvalidInput: when a space does not fit, or the environment resets otherwise.

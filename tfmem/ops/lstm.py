@@ -38,7 +38,8 @@ def lstm(
     z = tf.matmul(tf.transpose(x, [1, 0, 2]), kernel) + bias
     keep = 1.0 - tf.cast(tf.transpose(reset_mask), x.dtype)[..., tf.newaxis]
     h, last_hidden, last_cell = _recurrence(z, keep, hidden, cell, recurrent_kernel)
-    return tf.transpose(h, [1, 0, 2]), last_hidden, last_cell
+    y = tf.transpose(h, [1, 0, 2])
+    return tf.ensure_shape(y, [*x.shape[:2], recurrent_kernel.shape[0]]), last_hidden, last_cell
 
 
 @tf.custom_gradient

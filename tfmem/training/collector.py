@@ -1,6 +1,7 @@
 """Collecting experience: the policy and the environments, step after step, in one traced function."""
 
 import collections
+import concurrent.futures
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfmem.training.stopwatch import Stopwatch
 
 # Recent episodes whose mean return is shown.
 RECENT_EPISODES = 100
+WAKES_EVERY_S = 0.2
 
 
 class Collector:
@@ -35,7 +37,10 @@ class Collector:
         self._spec = tensor_spec.from_spec(environment.time_step_spec())
         self._returns = np.zeros(environment.batch_size)
         self._recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
+        self._interrupted = False
+        # While the graph runs this thread can still be interrupted from the keyboard.
+        self._caller = concurrent.futures.ThreadPoolExecutor(1, "collect")
         self._collect = tf.function(
             lambda time_step, state: self._unroll(time_step, state, steps),
             input_signature=learner.act.input_signature,
@@ -60,19 +65,26 @@ class Collector:
         self._recent.clear()
 
     def collect(self) -> None:
-        """Takes the steps.
+        """Takes the steps; Ctrl-C ends them after the environments' current one.
 
         Raises:
           EnvironmentFailed: when an environment raises, or its worker has died.
         """
+        call = self._caller.submit(self._collect, self._time_step, self._state)
         try:
-            self._time_step, self._state = self._collect(self._time_step, self._state)
+            while not call.done():  # a signal that reaches another thread is seen when this one wakes
+                concurrent.futures.wait([call], timeout=WAKES_EVERY_S)
+            self._time_step, self._state = call.result()
+        except KeyboardInterrupt:
+            self._interrupted = True
+            concurrent.futures.wait([call])
+            raise
         except tf.errors.OpError:
             if self._failure is None:
                 raise
             # TensorFlow's error is of its own class, and holds the environment's as text alone.
             failure, self._failure = self._failure, None
-            raise failure from None
+            raise failure from failure.__cause__
 
     def _unroll(self, time_step: ts.TimeStep, state, steps: int):
         def step(i, time_step, state):
@@ -89,10 +101,12 @@ class Collector:
         return tf.nest.pack_sequence_as(self._spec, flat)
 
     def _step_in_python(self, action: np.ndarray) -> list[np.ndarray]:
+        if self._interrupted:
+            raise KeyboardInterrupt
         try:
             with self._stopwatch.measure("environment"):
                 time_step = self._environment.step(action)
-        except BaseException as error:
+        except Exception as error:
             self._failure = error
             raise
         self._returns += time_step.reward

@@ -237,6 +237,8 @@ class TrainingRun:
         seeds = np.random.SeedSequence([self.config.seed, self._env_steps])
         self.collector.restart(int(seeds.generate_state(1)[0]) >> 1)
         while self._env_steps < target:
+            if not self.collector.compiled:
+                watch(self._status("compiling"))
             with self._stopwatch.measure("acting" if self.collector.compiled else "compiling"):
                 self.collector.collect()
             loss = None

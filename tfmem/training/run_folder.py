@@ -97,7 +97,11 @@ class RunFolder:
             raise InvalidInput(f"the checkpoint {checkpoint} is damaged; {mend}") from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The recorded rows, oldest first; a kill may have cut the last line off, which then is no row."""
+        """The recorded rows, oldest first; a kill may have cut the last line off, which then is no row.
+
+        Raises:
+          InvalidInput: where another line is no JSON.
+        """
         if not self._metrics.exists():
             return []
         rows = []

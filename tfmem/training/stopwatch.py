@@ -1,5 +1,6 @@
 """Where a run's time goes."""
 
+import collections
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ class Stopwatch(tf.Module):
         super().__init__(name="stopwatch")
         self._saved = tf.Variable(np.zeros(len(ACTIVITIES)), trainable=False)
         self._since = np.zeros(len(ACTIVITIES))
-        self._inside = [0.0]  # seconds measured inside of each measurement that is going on
+        # Seconds measured inside of each measurement that is going on; TensorFlow would track a list.
+        self._inside = collections.deque([0.0])
 
     @contextmanager
     def measure(self, activity: str) -> Iterator[None]:

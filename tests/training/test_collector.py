@@ -1,0 +1,63 @@
+"""Collecting in one graph: failures and interruptions come out of it as they went in."""
+
+import _thread
+import dataclasses
+import time
+
+import pytest
+
+from tfmem.environments import EnvironmentFailed, load
+from tfmem.training.collector import Collector
+from tfmem.training.learner import Learner
+from tfmem.training.stopwatch import Stopwatch
+
+
+def make_collector(config, steps, **env_kwargs) -> tuple[Collector, list[float]]:
+    """A collector, and the times at which its environments were stepped."""
+    environment = load(config.env_id, num_envs=config.num_envs, env_kwargs=env_kwargs)
+    collector = Collector(Learner(environment, config), environment, Stopwatch(), steps=steps)
+    collector.restart(seed=0)
+    times, step = [], environment.step
+
+    def timed(action):
+        times.append(time.monotonic())
+        return step(action)
+
+    environment.step = timed
+    return collector, times
+
+
+def test_an_environments_own_error_is_the_cause_of_what_is_raised(tiny_config):
+    config = dataclasses.replace(tiny_config, env_id="tests/Breaking-v0")
+    collector, _ = make_collector(config, 20, after=5)
+    with pytest.raises(EnvironmentFailed, match="the arm has come off") as caught:
+        collector.collect()
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_ctrl_c_does_not_wait_for_all_steps(tiny_config):
+    collector, times = make_collector(tiny_config, 10_000)
+    step = collector._environment.step
+
+    def interrupted(action):
+        if len(times) == 3:
+            _thread.interrupt_main()
+            time.sleep(0.5)  # so that the main thread notices
+        return step(action)
+
+    collector._environment.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        collector.collect()
+    assert 3 <= len(times) < 50
+
+
+def test_a_stopwatch_counts_time_once():
+    stopwatch = Stopwatch()
+    with stopwatch.measure("acting"):
+        time.sleep(0.05)
+        with stopwatch.measure("environment"):
+            time.sleep(0.1)
+        time.sleep(0.05)
+    shares = stopwatch.shares(total=0.2)
+    assert shares["environment"] == pytest.approx(0.5, abs=0.15)
+    assert shares["acting"] == pytest.approx(0.5, abs=0.15)
