@@ -159,8 +159,12 @@ def test_an_export_that_names_no_environment_asks_for_it(folder, tmp_path):
 
 
 def test_arguments_of_the_environment_can_be_given(folder):
-    longer = run("evaluate", folder, "--env-arg", "length=20", "--episodes", 3, "--json")
-    assert json.loads(longer.stdout)["mean_return"] > 5
+    def mean_return(*arguments):
+        result = run("evaluate", folder, "--episodes", 9, "--json", *arguments)
+        return json.loads(result.stdout)["mean_return"]
+
+    # A reward a step, of at most 1, whatever the policy has learned.
+    assert mean_return("--env-arg", "length=1") <= 1 < mean_return()
 
 
 def test_given_arguments_join_those_of_the_run(tmp_path):
