@@ -43,16 +43,16 @@ def plain_loop(layer: ScanNTM) -> Callable:
     return run
 
 
-def training_step(run: Callable, layer, x: tf.Tensor, jit: bool) -> Callable:
+def training_step(run: Callable, inputs: list[tf.Tensor], variables: list, jit: bool) -> Callable:
     """A traced forward and backward pass: the output, and gradients of inputs and variables."""
 
     @tf.function(jit_compile=jit, autograph=False)
     def step():
         with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = tf.nest.flatten(run(x))[0]
+            tape.watch(inputs)
+            y = tf.nest.flatten(run(*inputs))[0]
             loss = tf.reduce_mean(y**2)
-        return y, tape.gradient(loss, [x, *layer.trainable_variables])
+        return y, tape.gradient(loss, [*inputs, *variables])
 
     return step
 
@@ -96,11 +96,13 @@ def contestants(slots: int, width: int, read_heads: tuple[str, ...], x: tf.Tenso
     steps = {}
     for name in ("loop", "scalar erase, loop"):
         key = name.replace("loop", "plain loop")
-        steps[key] = training_step(plain_loop(layers[name]), layers[name], x, jit=False)
+        variables = layers[name].trainable_variables
+        steps[key] = training_step(plain_loop(layers[name]), [x], variables, jit=False)
     for name, layer in layers.items():
         layer(x)
         for jit in (False, True):
-            steps[f"{name}, XLA" if jit else name] = training_step(layer, layer, x, jit)
+            variables = layer.trainable_variables
+            steps[f"{name}, XLA" if jit else name] = training_step(layer, [x], variables, jit)
     return steps
 
 
@@ -144,7 +146,7 @@ def chunked() -> dict:
     x = tf.random.stateless_normal([batch, length, FEATURES], seed=[0, 0])
     steps = contestants(slots, width, ("forward",), x)
     plain = "scalar erase, plain loop"
-    median, first = race(steps, rounds=10)
+    median, first = race(steps)
     expected = steps[plain]()
     error = {
         name: relative_errors(steps[name](), expected)
@@ -185,23 +187,12 @@ def memory_alone() -> dict:
     def chunks(*inputs):
         return chunked_read(*inputs, initial=initial)[0]
 
-    def training_step(run, jit):
-        @tf.function(jit_compile=jit, autograph=False)
-        def step():
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                y = run(*inputs)
-                loss = tf.reduce_mean(y**2)
-            return y, tape.gradient(loss, inputs)
-
-        return step
-
     steps = {
-        f"{name}, XLA" if jit else name: training_step(run, jit)
+        f"{name}, XLA" if jit else name: training_step(run, inputs, [], jit)
         for name, run in (("plain loop", plain), ("chunked", chunks))
         for jit in (False, True)
     }
-    median, _ = race(steps, rounds=30)
+    median, _ = race(steps)
     # Forward: sums of logarithms and scores, T·C·N each; reads of the chunk, T·C·D; what is written and what
     # is read of the memory between chunks, T·N·D each. Backward twice that.
     products = 3 * batch * length * (2 * CHUNK * slots + CHUNK * width + 2 * slots * width)

@@ -16,7 +16,6 @@ import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
 
 import argparse
 import concurrent.futures
-import dataclasses
 import json
 import os
 import queue
@@ -157,7 +156,6 @@ SYSTEMS = {
     "recurrent_ppo": "sb3-contrib's RecurrentPPO, LSTM",
     "tianshou": "tianshou's recurrent double DQN, LSTM",
 }
-HEADS = ("read_heads", "write_heads")
 # The Python that runs baselines.py for a system.
 BASELINE_PYTHON = {"tf_agents": Path(sys.executable), "recurrent_ppo": PEERS, "tianshou": PEERS}
 
@@ -277,8 +275,10 @@ def solved_at(row: Row, one: dict) -> tuple[int, float] | None:
 
 def outdated(run: dict) -> bool:
     """Whether the memory had other heads than the preset gives it now."""
-    core, now = run["config"].get("core", {}), dataclasses.asdict(ScanNTMConfig())
-    return core.get("kind") == "scan_ntm" and any(core[heads] != list(now[heads]) for heads in HEADS)
+    core, now = run["config"].get("core", {}), ScanNTMConfig()
+    if core.get("kind") != now.kind:
+        return False
+    return core["read_heads"] != list(now.read_heads) or core["write_heads"] != list(now.write_heads)
 
 
 def line(row: Row, system: str, runs: list[dict]) -> str:

@@ -180,6 +180,20 @@ def test_given_arguments_join_those_of_the_run(tmp_path):
     assert mean_return("--env-arg", "length=5") < mean_return()
 
 
+def test_doctor_reports_a_tensorflow_that_cannot_be_imported(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('libcudart is broken')")
+    process = subprocess.run(
+        [sys.executable, "-m", "tfmem", "doctor"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert process.returncode == 1
+    assert "BAD  tensorflow" in process.stdout
+    assert "libcudart is broken" in process.stdout
+    assert process.stderr == ""
+
+
 def test_doctor_reports_keras_3():
     process = subprocess.run(
         [sys.executable, "-m", "tfmem", "doctor"],

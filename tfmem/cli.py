@@ -23,12 +23,11 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result a
 
 
 def _reports_errors(command: Callable) -> Callable:
-    """Turns tfmem's own errors into one line on standard error and a non-zero exit; sets TensorFlow up."""
+    """Turns tfmem's own errors into one line on standard error and a non-zero exit; quiets TensorFlow."""
 
     @functools.wraps(command)
     def wrapped(*args, **kwargs):
-        import tfmem.quiet
-        import tfmem.xla  # noqa: F401
+        import tfmem.quiet  # noqa: F401
 
         # A worker's traceback, of which our error has the gist.
         warnings.filterwarnings("ignore", category=UserWarning, module="gymnasium.vector")
@@ -138,6 +137,7 @@ def train(
 
     Example: tfmem train popgym-RepeatPreviousEasy-v0 --out runs/recall --steps 100000
     """
+    import tfmem.xla  # noqa: F401
     from tfmem.progress import training_progress
     from tfmem.training import RunFolder, make_config
     from tfmem.training import train as train_run

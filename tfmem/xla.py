@@ -3,7 +3,7 @@
 LLVM's costlier passes, and XLA's newer way to emit fused loops, take most of the time of compiling an update,
 and what comes out runs as long, give or take a tenth (docs/learning.md). Nothing is set where there is a GPU,
 which has not been measured, and flags that are set already keep their word. All of the process is concerned,
-so the command line does this, and importing the library does not.
+so `tfmem train` does this, and importing the library does not.
 """
 
 import os

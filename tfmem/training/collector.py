@@ -54,6 +54,7 @@ class Collector:
 
     @property
     def compiled(self) -> bool:
+        """Whether the first call, which compiles, is over."""
         return self._collect.experimental_get_tracing_count() > 0
 
     def restart(self, seed: int) -> None:
@@ -70,6 +71,7 @@ class Collector:
         Raises:
           EnvironmentFailed: when an environment raises, or its worker has died.
         """
+        self._interrupted = False
         call = self._caller.submit(self._collect, self._time_step, self._state)
         try:
             while not call.done():  # a signal that reaches another thread is seen when this one wakes
