@@ -1,4 +1,6 @@
+import gc
 import multiprocessing
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -7,7 +9,7 @@ from tf_agents.environments import utils as environment_utils
 from tf_agents.trajectories import time_step as ts
 
 from tests.conftest import RECALL
-from tfmem.environments import GymnasiumEnvironment, load, longest_episode
+from tfmem.environments import EnvironmentFailed, GymnasiumEnvironment, load, longest_episode
 from tfmem.errors import InvalidInput
 
 F, M, L = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
@@ -172,3 +174,19 @@ def test_workers_that_have_died_can_be_closed():
         worker.kill()
         worker.join()
     environment.close()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:gymnasium.vector.async_vector_env")
+def test_workers_that_die_in_a_step_leave_no_traceback_behind(monkeypatch):
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    environment = load(
+        "tests/Breaking-v0", num_envs=2, env_kwargs={"after": 0, "kills": True}, vectorization="async"
+    )
+    environment.reset()
+    with pytest.raises(EnvironmentFailed, match="the process of a worker has ended"):
+        environment.step(zeros(environment))
+    environment.close()
+    del environment
+    gc.collect()
+    assert not unraisable  # of Gymnasium's destructor

@@ -126,9 +126,12 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         self._next_seed = seed
 
     def close(self) -> None:
-        # Ctrl-C reaches workers as well, and closing what has died raises.
-        with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        try:
             self._environment.close()
+        except (EOFError, OSError, KeyboardInterrupt):
+            # Ctrl-C reaches workers as well, and closing what has died raises. Gymnasium's destructor would
+            # try again, and print a traceback; the workers that are left end with this process.
+            self._environment.unwrapped.closed = True
 
     def _reset(self) -> ts.TimeStep:
         with self._failure_named():
