@@ -107,7 +107,7 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 @main.command()
 @click.argument("env_id")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--preset", help="Family of tasks: recall or control.  [default: recall]")
+@click.option("--preset", help="Family of tasks: recall, control, atari or fast.  [default: recall]")
 @click.option("--steps", type=int, help="Environment steps (env_steps).")
 @click.option("--seed", type=int, help="Seed of the run.")
 @click.option(

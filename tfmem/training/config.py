@@ -279,6 +279,55 @@ PRESETS: dict[str, Preset] = {
             "averaging": 0.99,
         },
     ),
+    # Screens, or boards drawn as images, with something that a single one does not show.
+    "atari": Preset(
+        {
+            "core": "lstm",
+            "previous_action": True,
+            "gamma": 0.99,
+            "n_step": 3,
+            "td_loss": "squared",
+            # Convolutions take most of an update: short windows, and only a few frames to warm up with.
+            "sequence_length": 17,
+            "burn_in": 4,
+            "stored_state": True,
+            "collect_steps": 8,
+            "updates": 8,
+            "learning_rate": 1e-3,
+            "target_tau": 0.02,
+            "exploration": "ladder",
+            "epsilon": 0.4,
+            "averaging": 0.99,
+        },
+    ),
+    # A first answer within seconds, for vectors with short-lived secrets: a small network, which compiles and
+    # runs quickly, and more updates for each step.
+    "fast": Preset(
+        {
+            "env_steps": 50_000,
+            "core": "lstm",
+            "core.units": 64,
+            "embedding": 32,
+            "hidden": 64,
+            "previous_action": True,
+            "gamma": 0.97,
+            "td_loss": "squared",
+            "sequence_length": 17,
+            "burn_in": 4,
+            "stored_state": True,
+            "collect_steps": 8,
+            "updates": 8,
+            "learning_rate": 2e-3,
+            "learning_starts": 1_000,
+            "epsilon_steps": 5_000,
+            "target_tau": 0.02,
+            "gradient_clip": 10.0,
+            "exploration": "ladder",
+            "epsilon": 0.4,
+            "averaging": 0.9,
+            "checkpoint_interval": 5_000,
+        },
+    ),
 }
 
 
@@ -302,13 +351,14 @@ def make_config(
         raise InvalidInput("env_id is given by itself and cannot be overridden")
     chosen = PRESETS[preset]
     values: dict[str, Any] = {"env_id": env_id, **chosen.values}
-    core = overrides.get("core", chosen.values.get("core", "scan_ntm"))
+    preset_core = chosen.values.get("core", "scan_ntm")
+    core = overrides.get("core", preset_core)
     if chosen.by_episode:
         frames = longest_episode(
             env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False)
         )
         values |= chosen.by_episode(frames)
-    if core != "scan_ntm":  # whose fields a preset sets
+    if core != preset_core:  # whose fields the preset sets
         values = {key: value for key, value in values.items() if not key.startswith("core.")}
     values |= overrides
     core_fields = {key: values.pop(key) for key in list(values) if key.startswith("core.")}
