@@ -302,40 +302,78 @@ def export(run: Path, base: Path, as_json: bool) -> None:
     )
 
 
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
 @main.command()
-@click.argument("base", type=click.Path(path_type=Path))
-@click.option("--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True)
+@click.argument("base", required=False, type=click.Path(path_type=Path))
+@click.option("--model-config", type=_FILE, help="TF Serving's models.config, in place of BASE.")
+@click.option("--versions", type=click.IntRange(1), default=2, show_default=True, help="Kept of each model.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True)
+@click.option("--grpc-port", type=click.IntRange(0, 65535), default=8500, show_default=True)
+@click.option("--max-batch-size", type=int, default=64, show_default=True, help="Rows computed together.")
+@click.option("--batch-timeout-micros", type=int, default=0, show_default=True, help="Wait for more rows.")
+@click.option("--max-concurrency", type=int, default=128, show_default=True, help="Requests at a time.")
+@click.option("--request-timeout-s", type=float, default=30.0, show_default=True)
+@click.option("--max-request-mib", type=int, default=64, show_default=True)
+@click.option("--tls-certificate", type=_FILE, help="PEM; with --tls-key both ports speak TLS.")
+@click.option("--tls-key", type=_FILE)
+@click.option("--token-file", type=_FILE, help="Holds a bearer token that requests must carry.")
 @_reports_errors
-def serve(base: Path, rest_port: int, host: str) -> None:
-    """Serve the newest version of every model in BASE over TF Serving's REST API.
+def serve(
+    base: Path | None,
+    model_config: Path | None,
+    versions: int,
+    max_batch_size: int,
+    batch_timeout_micros: int,
+    token_file: Path | None,
+    **listening: Any,
+) -> None:
+    """Serve models over TF Serving's REST and gRPC APIs.
 
-    BASE holds NAME/VERSION/ folders. Stops on Ctrl-C or SIGTERM, once running requests are answered.
+    BASE holds NAME/VERSION/ folders; the newest versions of every model are served. New versions are loaded
+    as they appear, and old ones go once the new ones answer. Stops on Ctrl-C or SIGTERM, when running
+    requests are answered. Logs are JSON lines on standard error.
 
-    Example: tfmem serve saved_models --rest-port 8501
+    Example: tfmem serve saved_models --rest-port 8501 --grpc-port 8500
     """
     import asyncio
     import signal
 
     from tfmem.progress import working
 
+    if (base is None) == (model_config is None):
+        raise InvalidInput("give either BASE, a folder of models, or --model-config FILE")
     with working("loading"):
         try:
             from tfmem.serving import server
+            from tfmem.serving.logs import log_as_json
+            from tfmem.serving.model_config import discover, read_config
         except ModuleNotFoundError as error:
             raise InvalidInput(f"tfmem serve needs {error.name}: pip install 'tfmem[serve]'") from error
-        models = server.load_models(base)
+        config = server.ServerConfig(
+            batching=server.Batching(max_batch_size=max_batch_size, timeout_micros=batch_timeout_micros),
+            token=token_file.read_text().strip() if token_file else None,
+            **listening,
+        )
 
-    def ready(url: str) -> None:
-        names = ", ".join(f"{name} version {model.version}" for name, model in models.items())
-        click.echo(f"ready at {url} with {names}")
+        def source():
+            return read_config(model_config) if model_config else discover(base, keep=versions)
+
+        source()  # fails before anything is set up
+    log_as_json()
+
+    def ready(url: str, grpc_address: str, available: dict[str, list[int]]) -> None:
+        names = ", ".join(f"{name} version {max(numbers)}" for name, numbers in available.items())
+        click.echo(f"ready at {url} and grpc://{grpc_address} with {names}")
 
     async def run() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, stop.set)
-        await server.serve(models, host=host, rest_port=rest_port, ready=ready, stop=stop)
+        await server.serve(source, config, ready=ready, stop=stop)
 
     asyncio.run(run())
 

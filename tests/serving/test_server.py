@@ -43,14 +43,15 @@ def start(base, *arguments):
 
 @pytest.fixture(scope="module")
 def url(models):
-    process = start(models, "--rest-port", "0")
+    process = start(models, "--rest-port", "0", "--grpc-port", "0")
     ready = process.stdout.readline()
     assert ready.startswith("ready at http://127.0.0.1:"), process.stderr.read()
     assert ready.rstrip().endswith("with recall version 2")
     yield ready.split()[2]
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
-    assert process.stderr.read() == ""
+    log = [json.loads(line) for line in process.stderr.read().splitlines()]
+    assert [line["message"] for line in log] == ["loaded", "loaded", "draining"]
 
 
 def post(url, body):
@@ -60,20 +61,17 @@ def post(url, body):
 
 
 def test_status(url):
-    for path in ("/v1/models/recall", "/v1/models/recall/versions/2"):
-        answer = requests.get(url + path, timeout=20)
-        assert (answer.status_code, answer.json()) == (
-            200,
-            {
-                "model_version_status": [
-                    {
-                        "version": "2",
-                        "state": "AVAILABLE",
-                        "status": {"error_code": "OK", "error_message": ""},
-                    }
-                ]
-            },
-        )
+    statuses = [
+        {
+            "version": version,
+            "state": "AVAILABLE",
+            "status": {"error_code": "OK", "error_message": ""},
+        }
+        for version in ("2", "1")
+    ]
+    for path, found in (("", statuses), ("/versions/2", statuses[:1])):
+        answer = requests.get(f"{url}/v1/models/recall{path}", timeout=20)
+        assert (answer.status_code, answer.json()) == (200, {"model_version_status": found})
 
 
 def test_metadata(url):
@@ -288,15 +286,15 @@ def test_the_client_status(url):
 
 
 def test_a_taken_port_and_an_empty_folder_are_one_line(url, models, tmp_path):
-    taken = start(models, "--rest-port", url.rsplit(":", 1)[1])
-    assert "cannot listen on 127.0.0.1" in taken.communicate(timeout=60)[1]
+    taken = start(models, "--grpc-port", "0", "--rest-port", url.rsplit(":", 1)[1])
+    assert "cannot listen on 127.0.0.1" in taken.communicate(timeout=60)[1].splitlines()[-1]
     assert taken.returncode == 1
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no model")
     broken = start(tmp_path)
     errors = broken.communicate(timeout=60)[1]
-    assert "broken/1 cannot be loaded" in errors
-    assert (broken.returncode, len(errors.splitlines())) == (1, 1)
+    assert "model 'broken' cannot be loaded" in errors.splitlines()[-1]
+    assert (broken.returncode, len(errors.splitlines())) == (1, 2)  # and the log's
     empty = start(tmp_path / "broken")
     assert "holds no models" in empty.communicate(timeout=60)[1]
     assert empty.returncode == 1

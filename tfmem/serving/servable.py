@@ -1,134 +1,183 @@
-"""One version of a model, loaded, with its signatures callable on JSON values."""
+"""One version of a model, loaded, with its signatures callable on arrays."""
 
-import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
+import grpc
 import numpy as np
 import tensorflow as tf
-from google.protobuf import json_format
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from tfmem.errors import require
+from tfmem.serving.request_error import RequestError, bad_request
+
+WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
+DEFAULT_SIGNATURE = "serving_default"
+_MAX_ROWS = 1 << 20
 
 
-class BadRequest(Exception):
-    """The inputs do not fit the signature; the message is for the caller."""
+@dataclass(frozen=True)
+class Batching:
+    """How requests that come at the same time share one call of the model.
+
+    Attributes:
+      max_batch_size: rows in a call at most, a power of two; 1 for no sharing. Batches are padded to the next
+        power of two, so that few shapes occur.
+      timeout_micros: how long a batch that is not full waits for more rows. With 0, rows gather only while
+        every thread is computing, which costs a lone request nothing.
+      threads: batches computed at a time.
+      max_enqueued_batches: batches that may wait; requests beyond are refused.
+    """
+
+    max_batch_size: int = 64
+    timeout_micros: int = 0
+    threads: int = 2
+    max_enqueued_batches: int = 64
+
+    def __post_init__(self):
+        size = self.max_batch_size
+        require(size >= 1 and size & (size - 1) == 0, "max_batch_size", size, "a power of two")
+        require(self.timeout_micros >= 0, "timeout_micros", self.timeout_micros, "0 or more")
+        for name in ("threads", "max_enqueued_batches"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+
+    @property
+    def allowed_sizes(self) -> list[int]:
+        """The powers of two up to `max_batch_size`."""
+        return [1 << i for i in range(self.max_batch_size.bit_length())]
+
+
+class Signature:
+    """A function of a loaded model, on arrays by name.
+
+    Attributes:
+      inputs: the spec of every input by name.
+      outputs: the names of the outputs.
+    """
+
+    def __init__(self, function, batching: Batching):
+        self.inputs: dict[str, tf.TensorSpec] = dict(function.structured_input_signature[1])
+        self.outputs: list[str] = sorted(function.structured_outputs)
+        specs = [*self.inputs.values(), *function.structured_outputs.values()]
+        rows = all(spec.shape.rank and spec.shape[0] is None for spec in specs)
+        shared = batching.max_batch_size > 1 and rows
+        self._call = self._batched(function, batching) if shared else self._plain(function)
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Computes the outputs; may wait for a batch to fill.
+
+        Raises:
+          RequestError: when the inputs do not fit, or too many wait already.
+        """
+        self._check(inputs)
+        try:
+            columns = [tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()]
+            answer = self._call(*columns)
+        except tf.errors.InvalidArgumentError as error:
+            raise bad_request(_gist(error)) from error
+        except tf.errors.UnavailableError as error:  # the scheduler's queue is full
+            raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, _gist(error)) from error
+        return dict(zip(self.outputs, (part.numpy() for part in answer), strict=True))
+
+    def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
+        if inputs.keys() != self.inputs.keys():
+            extra, missing = (
+                "{" + ", ".join(sorted(names)) + "}"
+                for names in (inputs.keys() - self.inputs.keys(), self.inputs.keys() - inputs.keys())
+            )
+            raise bad_request(
+                f"inputs do not fit the signature. Sent extra: {extra}. Missing but required: {missing}."
+            )
+        for name, spec in self.inputs.items():
+            value = inputs[name]
+            if tf.as_dtype(value.dtype) != spec.dtype:
+                found = tf.as_dtype(value.dtype).name
+                raise bad_request(f"input {name!r} must be of type {spec.dtype.name}, not {found}")
+            if not spec.shape.is_compatible_with(value.shape):
+                shape = ["batch" if size is None else size for size in spec.shape.as_list()]
+                raise bad_request(f"input {name!r} must have the shape {shape}, not {list(value.shape)}")
+        sizes = {name: inputs[name].shape[0] for name, spec in self.inputs.items() if spec.shape.rank}
+        if len(set(sizes.values())) > 1:
+            raise bad_request(f"the inputs' batch sizes differ: {sizes}")
+        if 0 in sizes.values():
+            raise bad_request("the batch is empty: send at least one row")
+
+    def _plain(self, function):
+        def call(*columns):
+            answer = function(**dict(zip(self.inputs, columns, strict=True)))
+            return [answer[name] for name in self.outputs]
+
+        return tf.function(call, autograph=False).get_concrete_function(*self.inputs.values())
+
+    def _batched(self, function, batching: Batching):
+        """`function` behind TensorFlow's batch scheduler: rows of several callers are computed together."""
+        body = self._plain(function)
+        # Batchers of one name are one batcher, which would mix models.
+        name = uuid4().hex
+
+        def call(*columns):
+            return tf.raw_ops.BatchFunction(
+                in_tensors=list(columns),
+                captured_tensors=body.captured_inputs,
+                f=body,
+                Tout=[output.dtype for output in body.outputs],
+                num_batch_threads=batching.threads,
+                max_batch_size=_MAX_ROWS,  # of a request, which is split into allowed sizes
+                allowed_batch_sizes=batching.allowed_sizes,
+                batch_timeout_micros=batching.timeout_micros,
+                max_enqueued_batches=batching.max_enqueued_batches,
+                enable_large_batch_splitting=True,
+                shared_name=name,
+            )
+
+        return tf.function(call, autograph=False).get_concrete_function(*self.inputs.values())
 
 
 class Servable:
-    """A SavedModel in a version folder.
+    """A SavedModel in a version folder, warmed up by the requests that lie beside it.
 
     Attributes:
-      version: the folder's number.
+      path: the folder.
+      version: its number.
+      definitions: `SignatureDef` of every signature by name.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, batching: Batching):
+        self.path = path
         self.version = int(path.name)
         self._model = tf.saved_model.load(str(path))  # keeps the variables alive
-        self._signatures = self._model.signatures
         proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-        self._signature_defs = dict(proto.meta_graphs[0].signature_def)
-
-    def metadata(self) -> dict[str, Any]:
-        """The signatures in TF Serving's JSON form."""
-        return {
-            name: json_format.MessageToDict(
-                definition,
-                preserving_proto_field_name=True,
-                always_print_fields_with_no_presence=True,
-            )
-            for name, definition in self._signature_defs.items()
+        found: dict[str, meta_graph_pb2.SignatureDef] = dict(proto.meta_graphs[0].signature_def)
+        self.definitions = {name: found[name] for name in self._model.signatures}
+        self._signatures = {
+            name: Signature(function, batching) for name, function in self._model.signatures.items()
         }
+        if (path / WARMUP).exists():
+            self._warm_up(path / WARMUP)
 
-    def predict(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answers the JSON of a predict request, in row form (`instances`) or column form (`inputs`).
+    def signature(self, name: str = "") -> Signature:
+        """A signature by its name, by default `serving_default`.
 
         Raises:
-          BadRequest: when the request does not fit.
+          RequestError: when there is none of that name.
         """
-        name = request.get("signature_name") or "serving_default"
-        if not isinstance(name, str) or name not in self._signatures:
-            raise BadRequest(f'Serving signature name: "{name}" not found in signature def')
-        if ("instances" in request) == ("inputs" in request):
-            raise BadRequest("a request must have exactly one of 'instances' (rows) and 'inputs' (columns)")
-        unknown = set(request) - {"signature_name", "instances", "inputs"}
-        if unknown:
-            raise BadRequest(f"unknown keys in the request: {', '.join(sorted(unknown))}")
-        specs = self._signatures[name].structured_input_signature[1]
-        if "instances" in request:
-            columns = _columns_of_rows(request["instances"], set(specs))
-        else:
-            columns = _named(request["inputs"], set(specs), "inputs")
-        inputs = {key: _to_tensor(key, columns[key], spec) for key, spec in specs.items()}
-        _require_one_batch(inputs)
-        outputs = {key: _to_json(value) for key, value in self._signatures[name](**inputs).items()}
-        single = next(iter(outputs)) if len(outputs) == 1 else None
-        if "inputs" in request:
-            return {"outputs": outputs[single] if single else outputs}
-        if single:
-            return {"predictions": outputs[single]}
-        keys = sorted(outputs)
-        rows = zip(*(outputs[key] for key in keys), strict=True)
-        return {"predictions": [dict(zip(keys, row, strict=True)) for row in rows]}
+        name = name or DEFAULT_SIGNATURE
+        if name not in self._signatures:
+            message = f'Serving signature name: "{name}" not found in signature def'
+            raise RequestError(grpc.StatusCode.FAILED_PRECONDITION, message)
+        return self._signatures[name]
+
+    def _warm_up(self, path: Path) -> None:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            request = log.predict_log.request
+            inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+            self.signature(request.model_spec.signature_name)(inputs)
 
 
-def _named(value: Any, names: set[str], where: str) -> dict[str, Any]:
-    """A value by input names; with a single input the name may be left out."""
-    if isinstance(value, dict) and not (set(value) == {"b64"} and names != {"b64"}):
-        missing, extra = names - set(value), set(value) - names
-        if missing or extra:
-            raise BadRequest(
-                f"{where} do not fit the signature: missing {sorted(missing)}, not expected {sorted(extra)}"
-            )
-        return value
-    if len(names) != 1:
-        raise BadRequest(f"{where} must be an object with the keys {sorted(names)}")
-    return {next(iter(names)): value}
-
-
-def _columns_of_rows(rows: Any, names: set[str]) -> dict[str, Any]:
-    if not isinstance(rows, list) or not rows:
-        raise BadRequest("'instances' must be a list with at least one instance")
-    named = [_named(row, names, "instances") for row in rows]
-    return {name: [row[name] for row in named] for name in names}
-
-
-def _decode_bytes(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode_bytes(item) for item in value]
-    if isinstance(value, dict) and set(value) == {"b64"}:
-        try:
-            return base64.b64decode(value["b64"], validate=True)
-        except (TypeError, ValueError) as error:
-            raise BadRequest("a value of 'b64' must be a string in base64") from error
-    return value
-
-
-def _to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
-    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "O": "OSU"}
-    try:
-        is_string = spec.dtype == tf.string
-        array = np.asarray(_decode_bytes(value), object) if is_string else np.asarray(value)
-    except ValueError as error:
-        raise BadRequest(f"input {name!r} is not a rectangular array") from error
-    kind = "O" if is_string else np.dtype(spec.dtype.as_numpy_dtype).kind
-    if array.size and array.dtype.kind not in kinds[kind]:
-        raise BadRequest(f"input {name!r} must be of type {spec.dtype.name}")
-    if kind in "iu" and array.size and not spec.dtype.min <= array.min() <= array.max() <= spec.dtype.max:
-        raise BadRequest(f"input {name!r} has values outside of {spec.dtype.name}")
-    if not spec.shape.is_compatible_with(array.shape):
-        shape = ["batch" if size is None else size for size in spec.shape.as_list()]
-        raise BadRequest(f"input {name!r} must have the shape {shape}, not {list(array.shape)}")
-    return tf.constant(array, spec.dtype)
-
-
-def _require_one_batch(inputs: dict[str, tf.Tensor]) -> None:
-    sizes = {name: value.shape[0] for name, value in inputs.items() if value.shape.rank}
-    if len(set(sizes.values())) > 1:
-        raise BadRequest(f"the inputs' batch sizes differ: {sizes}")
-
-
-def _to_json(value: tf.Tensor) -> Any:
-    array = value.numpy()
-    if value.dtype == tf.string:
-        return np.vectorize(lambda b: {"b64": base64.b64encode(b).decode()}, otypes=[object])(array).tolist()
-    return array.tolist()
+def _gist(error: tf.errors.OpError) -> str:
+    """What TensorFlow says went wrong, without where in the graph."""
+    return error.message.partition("\n\t [[{{node")[0].splitlines()[-1]

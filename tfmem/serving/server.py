@@ -1,170 +1,185 @@
-"""A local server that speaks TF Serving's REST API: predict, status and metadata."""
+"""A local server that speaks TF Serving's REST and gRPC APIs."""
 
 import asyncio
-import json
+import contextlib
 import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import tensorflow as tf
+import grpc
 from aiohttp import web
-from google.protobuf import message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from tfmem.errors import InvalidInput
-from tfmem.serving.servable import BadRequest, Servable
+from tfmem.errors import InvalidInput, require
+from tfmem.serving.grpc_services import ModelService, PredictionService, TokenRequired
+from tfmem.serving.metrics import Metrics
+from tfmem.serving.model_config import ModelServerConfig
+from tfmem.serving.models import Models
+from tfmem.serving.predictions import Predictions
+from tfmem.serving.rest import RestApi
+from tfmem.serving.servable import Batching
 
 _log = logging.getLogger(__name__)
-
-# A batch of memories in JSON is large: 128 slots of 20 numbers take 50 kB for each.
-MAX_REQUEST_BYTES = 64 * 1024**2
-
-
-class ModelNotFound(LookupError):
-    """There is no such model or version."""
+_MIB = 1024**2
+# How long requests that are being answered get when the server is told to stop.
+DRAIN_S = 15.0
 
 
-def load_models(base: Path) -> dict[str, Servable]:
-    """Loads the newest version of every model in `base`, a folder of `NAME/VERSION/saved_model.pb`.
+@dataclass(frozen=True)
+class ServerConfig:
+    """How a server listens and what it lets through.
 
-    Raises:
-      InvalidInput: when there is none, or one cannot be loaded.
-    """
-    newest: dict[str, Path] = {}
-    for path in sorted(base.glob("*/*/saved_model.pb")):
-        version, name = path.parent, path.parent.parent.name
-        if version.name.isdigit() and (name not in newest or int(newest[name].name) < int(version.name)):
-            newest[name] = version
-    if not newest:
-        raise InvalidInput(
-            f"{base} holds no models: it must have folders NAME/VERSION/ with a saved_model.pb"
-        )
-    return {name: _load(path) for name, path in newest.items()}
-
-
-def _load(path: Path) -> Servable:
-    try:
-        return Servable(path)
-    except (OSError, ValueError, tf.errors.OpError, message.DecodeError) as error:
-        raise InvalidInput(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
-
-
-class PredictionServer:
-    """Answers TF Serving's REST requests for a fixed set of loaded models.
-
-    Errors are `{"error": …}` with TF Serving's statuses: 400 for what does not fit, 404 for an unknown model
-    or version.
+    Attributes:
+      host: address to listen on.
+      rest_port: port of REST; 0 for any that is free.
+      grpc_port: port of gRPC; the same.
+      batching: how requests share a call of the model.
+      max_concurrency: requests answered at a time; more are refused with 429 or RESOURCE_EXHAUSTED.
+      request_timeout_s: the longest that an answer may take.
+      max_request_mib: larger requests are refused. A batch of memories in JSON is large: 128 slots of 20
+        numbers take 50 kB for each.
+      poll_s: seconds between two looks for new versions.
+      tls_certificate: PEM file; with it, and its key, both ports speak TLS.
+      tls_key: PEM file.
+      token: a bearer token that requests must carry.
     """
 
-    def __init__(self, models: dict[str, Servable]):
-        self._models = models
+    host: str = "127.0.0.1"
+    rest_port: int = 8501
+    grpc_port: int = 8500
+    batching: Batching = field(default_factory=Batching)
+    max_concurrency: int = 128
+    request_timeout_s: float = 30.0
+    max_request_mib: int = 64
+    poll_s: float = 1.0
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    token: str | None = None
 
-    def application(self) -> web.Application:
-        """The server's routes as an aiohttp application."""
-        application = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[_errors])
-        model = r"/v1/models/{model:[^/:]+}"
-        for path in (model, model + r"/versions/{version:\d+}", model + r"/labels/{label:[^/:]+}"):
-            application.router.add_get(path, self._status)
-            application.router.add_get(path + "/metadata", self._metadata)
-            application.router.add_post(path + ":predict", self._predict)
-        application.router.add_route("*", "/{tail:.*}", _malformed)
-        return application
-
-    def _find(self, request: web.Request) -> tuple[str, Servable]:
-        name, version = request.match_info["model"], request.match_info.get("version")
-        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        servable = self._models.get(name)
-        if servable is None or (version is not None and int(version) != servable.version):
-            raise ModelNotFound(f"Servable not found for request: {wanted}")
-        if "label" in request.match_info:
-            label = request.match_info["label"]
-            raise ModelNotFound(f"Unrecognized servable version label: {label}")
-        return name, servable
-
-    async def _status(self, request: web.Request) -> web.Response:
-        _, servable = self._find(request)
-        status = {
-            "version": str(servable.version),
-            "state": "AVAILABLE",
-            "status": {"error_code": "OK", "error_message": ""},
-        }
-        return web.json_response({"model_version_status": [status]})
-
-    async def _metadata(self, request: web.Request) -> web.Response:
-        name, servable = self._find(request)
-        return web.json_response(
-            {
-                "model_spec": {
-                    "name": name,
-                    "signature_name": "",
-                    "version": str(servable.version),
-                },
-                "metadata": {"signature_def": {"signature_def": servable.metadata()}},
-            }
-        )
-
-    async def _predict(self, request: web.Request) -> web.Response:
-        _, servable = self._find(request)
-        try:
-            body: Any = json.loads(await request.read())
-        except ValueError as error:
-            raise BadRequest(f"JSON Parse error: {error}") from error
-        if not isinstance(body, dict):
-            raise BadRequest("JSON Value: the request must be an object")
-        # TensorFlow releases the interpreter while it computes; the event loop stays free.
-        return web.json_response(await asyncio.to_thread(servable.predict, body))
-
-
-async def _malformed(request: web.Request) -> web.Response:
-    raise BadRequest(f"Malformed request: {request.method} {request.path}")
-
-
-@web.middleware
-async def _errors(request: web.Request, handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except (BadRequest, tf.errors.InvalidArgumentError) as error:
-        return web.json_response({"error": str(error)}, status=400)
-    except ModelNotFound as error:
-        return web.json_response({"error": str(error)}, status=404)
-    except web.HTTPException as error:
-        return web.json_response({"error": error.reason}, status=error.status)
-    except Exception:
-        _log.exception("%s %s failed", request.method, request.path)
-        return web.json_response({"error": "internal error; see the server's log"}, status=500)
+    def __post_init__(self):
+        require(self.max_concurrency >= 1, "max_concurrency", self.max_concurrency, "at least 1")
+        for name in ("request_timeout_s", "max_request_mib", "poll_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        pair = (self.tls_certificate, self.tls_key)
+        require(None not in pair or pair == (None, None), "TLS", pair, "a certificate and its key")
 
 
 async def serve(
-    models: dict[str, Servable],
+    source: Callable[[], ModelServerConfig],
+    config: ServerConfig,
     *,
-    host: str,
-    rest_port: int,
-    ready,
+    ready: Callable[[str, str, dict[str, list[int]]], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serves until `stop` is set.
+    """Serves until `stop` is set, and then ends once the requests that are running are answered.
 
     Args:
-      models: the loaded models by name.
-      host: address to listen on.
-      rest_port: port to listen on; 0 for any that is free.
-      ready: called with the server's URL once it listens.
-      stop: ends the server; requests that are being answered are finished first.
+      source: the models; see `tfmem.serving.models.Models`.
+      config: how.
+      ready: called with the URL of REST, the address of gRPC and the versions, once both listen.
+      stop: ends the server.
 
     Raises:
-      InvalidInput: when the address is taken.
+      InvalidInput: when there is nothing to serve, an address is taken, or a certificate cannot be used.
     """
-    runner = web.AppRunner(PredictionServer(models).application(), access_log=None)
+    metrics = Metrics()
+    models = Models(source, batching=config.batching)
+    await models.refresh()
+    empty = [name for name, versions in models.available().items() if not versions]
+    if empty:
+        status = next(iter(models.statuses(empty[0]).values()))
+        raise InvalidInput(f"model {empty[0]!r} cannot be loaded: {status.error}")
+    metrics.set_available(models.available())
+    predictions = Predictions(
+        models, metrics, max_concurrency=config.max_concurrency, timeout_s=config.request_timeout_s
+    )
+    async with _rest(predictions, config, stop) as url, _grpc(predictions, config) as address:
+        ready(url, address, models.available())
+        looking = asyncio.create_task(_keep_looking(models, metrics, config.poll_s))
+        await stop.wait()
+        looking.cancel()
+        _log.info("draining")
+
+
+async def _keep_looking(models: Models, metrics: Metrics, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await models.refresh()
+        except InvalidInput as error:
+            _log.error("the models stay as they are", extra={"reason": str(error)})
+        metrics.set_available(models.available())
+
+
+@contextlib.asynccontextmanager
+async def _rest(predictions: Predictions, config: ServerConfig, stop: asyncio.Event) -> AsyncIterator[str]:
+    api = RestApi(
+        predictions,
+        max_request_bytes=config.max_request_mib * _MIB,
+        token=config.token,
+        ready=lambda: not stop.is_set(),
+    )
+    runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=DRAIN_S)
     await runner.setup()
     try:
         try:
-            site = web.TCPSite(runner, host, rest_port)
-            await site.start()
+            await web.TCPSite(runner, config.host, config.rest_port, ssl_context=_tls(config)).start()
         except OSError as error:
             raise InvalidInput(
-                f"cannot listen on {host}:{rest_port}: {error.strerror}; change --host or --rest-port"
+                f"cannot listen on {config.host}:{config.rest_port}: {error.strerror}; "
+                "change --host or --rest-port"
             ) from error
-        port = runner.addresses[0][1]
-        ready(f"http://{host}:{port}")
-        await stop.wait()
+        scheme = "https" if config.tls_certificate else "http"
+        yield f"{scheme}://{config.host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _grpc(predictions: Predictions, config: ServerConfig) -> AsyncIterator[str]:
+    limit = config.max_request_mib * _MIB
+    server = grpc.aio.server(
+        interceptors=[TokenRequired(config.token)] if config.token else [],
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            ("grpc.so_reuseport", 0),  # two servers on one port would share its requests
+        ],
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        PredictionService(predictions), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictions.models), server)
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    address = f"{config.host}:{config.grpc_port}"
+    try:
+        if config.tls_certificate and config.tls_key:
+            pair = (config.tls_key.read_bytes(), config.tls_certificate.read_bytes())
+            port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        else:
+            port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise InvalidInput(f"cannot listen on {address}: change --host or --grpc-port") from error
+    await server.start()
+    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield f"{config.host}:{port}"
+    finally:
+        await healthy.enter_graceful_shutdown()
+        await server.stop(DRAIN_S)
+
+
+def _tls(config: ServerConfig) -> ssl.SSLContext | None:
+    if config.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        pair = f"{config.tls_certificate} and {config.tls_key}"
+        raise InvalidInput(f"{pair} cannot be used for TLS: {error}") from error
+    return context
