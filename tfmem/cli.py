@@ -276,12 +276,20 @@ def _require_fit(environment, observation: dict[str, dict[str, Any]], actions: i
     "--serving-files", type=click.Path(path_type=Path), help="Write TF Serving's files to this folder."
 )
 @click.option(
+    "--litert", type=click.Path(path_type=Path), help="Also write a LiteRT model of one actor to this file."
+)
+@click.option(
     "--check", type=click.Path(path_type=Path), help="Only look at the SavedModel in a version folder."
 )
 @_JSON
 @_reports_errors
 def export(
-    run: Path | None, base: Path | None, serving_files: Path | None, check: Path | None, as_json: bool
+    run: Path | None,
+    base: Path | None,
+    serving_files: Path | None,
+    litert: Path | None,
+    check: Path | None,
+    as_json: bool,
 ) -> None:
     """Export RUN's policy as the next version of the served model BASE, a folder …/NAME.
 
@@ -293,14 +301,14 @@ def export(
     from tfmem.progress import working
 
     if check is not None:
-        if run or serving_files:
-            raise InvalidInput("--check exports nothing; leave RUN, BASE and --serving-files out")
+        if run or serving_files or litert:
+            raise InvalidInput("--check exports nothing; leave RUN, BASE, --serving-files and --litert out")
         _check(check, as_json)
         return
     if run is None or base is None:
         raise InvalidInput("give RUN and BASE to export, or --check PATH to look at a SavedModel")
 
-    from tfmem.export import export_policy, write_serving_files
+    from tfmem.export import export_litert, export_policy, write_serving_files
     from tfmem.training import load_run
 
     with working("loading"):
@@ -314,14 +322,16 @@ def export(
         )
     if serving_files:
         write_serving_files(exported.path, serving_files)
-    _print(
-        {
-            "path": str(exported.path),
-            "version": exported.version,
-            "fingerprint": exported.fingerprint,
-        },
-        as_json,
-    )
+    result = {
+        "path": str(exported.path),
+        "version": exported.version,
+        "fingerprint": exported.fingerprint,
+    }
+    if litert:
+        with working("converting to LiteRT, and comparing the two"):
+            converted = export_litert(exported.path, litert)
+        result |= {"litert_bytes": converted.size, "litert_q_difference": converted.worst_q_difference}
+    _print(result, as_json)
 
 
 def _check(path: Path, as_json: bool) -> None:

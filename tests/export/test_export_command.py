@@ -25,12 +25,15 @@ def scalar(tmp_path_factory):
     return path
 
 
-def test_a_run_is_exported_with_its_serving_files(tiny_config, tmp_path):
+def test_a_run_is_exported_with_its_serving_files_and_a_litert_model(tiny_config, tmp_path):
     train(tiny_config, tmp_path / "run")
-    base, config = tmp_path / "models" / "p", tmp_path / "config"
-    result = run(tmp_path / "run", base, "--serving-files", config, "--json")
+    base, config, lite = tmp_path / "models" / "p", tmp_path / "config", tmp_path / "p.tflite"
+    result = run(tmp_path / "run", base, "--serving-files", config, "--litert", lite, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["version"] == 1
+    printed = json.loads(result.stdout)
+    assert printed["version"] == 1
+    assert printed["litert_bytes"] == lite.stat().st_size
+    assert printed["litert_q_difference"] < 1e-4
     files = sorted(file.name for file in config.iterdir())
     assert files == ["batching.config", "models.config", "monitoring.config"]
     assert 'name: "p"' in (config / "models.config").read_text()
@@ -72,6 +75,7 @@ def test_check_as_json(scalar):
         ([], "give RUN and BASE to export, or --check PATH"),
         (["run"], "give RUN and BASE to export, or --check PATH"),
         (["run", "base", "--check", COMMITTED], "--check exports nothing"),
+        (["--litert", "file", "--check", COMMITTED], "--check exports nothing"),
         (["--serving-files", "config", "--check", COMMITTED], "--check exports nothing"),
         (["--check", "tests"], "tests holds no SavedModel"),
     ],

@@ -3,6 +3,7 @@
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.export.export import Export, ExportMismatch, ExportRefused, export_policy
 from tfmem.export.lint import Finding, lint
+from tfmem.export.litert import LiteRTExport, export_litert
 from tfmem.export.loaded_policy import LoadedPolicy, load_policy
 from tfmem.export.manifest import MANIFEST_PATH, read_manifest
 from tfmem.export.serving_files import write_serving_files
@@ -16,7 +17,9 @@ __all__ = [
     "ExportMismatch",
     "ExportRefused",
     "Finding",
+    "LiteRTExport",
     "LoadedPolicy",
+    "export_litert",
     "export_policy",
     "lint",
     "load_policy",
