@@ -1,9 +1,11 @@
 /* Plays one actor's observations through an exported policy, as TF Serving loads it and without Python.
  *
- *   run_policy MODEL DESCRIPTION < observations
+ *   run_policy MODEL DESCRIPTION < steps
  *
+ * Each step is an observation and is_first, two integers.
  * DESCRIPTION holds lines: "observation OP", "is_first OP", "action OP INDEX", and for each part of the state
- * "state IN_OP OUT_OP OUT_INDEX RANK DIM...". Prints one action for each observation, an integer.
+ * "state IN_OP OUT_OP OUT_INDEX RANK DIM...". Prints one action for each step, an integer, and fails if by then
+ * a Python library is loaded in the process.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +29,22 @@ static TF_Output output(TF_Graph *graph, const char *name, int index) {
     fprintf(stderr, "no operation %s\n", name);
     exit(1);
   }
+  return found;
+}
+
+static bool python_is_loaded(void) {
+  char line[4096];
+  bool found = false, any = false;
+  FILE *maps = fopen("/proc/self/maps", "r");
+  while (maps && fgets(line, sizeof line, maps)) {
+    any = any || strstr(line, "libtensorflow") != NULL;
+    found = found || strstr(line, "libpython") != NULL;
+  }
+  if (!any) { /* what is loaded could not be read */
+    fprintf(stderr, "no TensorFlow in /proc/self/maps\n");
+    exit(1);
+  }
+  fclose(maps);
   return found;
 }
 
@@ -71,11 +89,12 @@ int main(int argc, char **argv) {
   }
 
   int64_t one[] = {1}, observation;
+  int first;
   given[0] = TF_AllocateTensor(TF_INT64, one, 1, sizeof(int64_t));
   given[1] = TF_AllocateTensor(TF_BOOL, one, 1, sizeof(bool));
-  *(bool *)TF_TensorData(given[1]) = true;
-  while (scanf("%ld", &observation) == 1) {
+  while (scanf("%ld %d", &observation, &first) == 2) {
     *(int64_t *)TF_TensorData(given[0]) = observation;
+    *(bool *)TF_TensorData(given[1]) = first;
     TF_SessionRun(session, NULL, inputs, given, 2 + states, outputs, found, 1 + states, NULL, 0,
                   NULL, status);
     check(status);
@@ -85,7 +104,10 @@ int main(int argc, char **argv) {
       TF_DeleteTensor(given[2 + i]);
       given[2 + i] = found[1 + i];
     }
-    *(bool *)TF_TensorData(given[1]) = false;
+  }
+  if (python_is_loaded()) {
+    fprintf(stderr, "a Python library is loaded\n");
+    return 1;
   }
   return 0;
 }

@@ -1,7 +1,4 @@
-import json
 import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +7,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tf_agents.specs import tensor_spec
 
 from tests.conftest import RECALL
-from tfmem.agents import MemoryPolicy
+from tests.export.policies import SMALL, SUIT, policy_of
 from tfmem.environments import load
 from tfmem.errors import InvalidInput
 from tfmem.export import ExportMismatch, export_policy, load_policy, read_manifest
-from tfmem.networks import MemoryQNetwork, NetworkConfig, NoCoreConfig, ScanNTMConfig
+from tfmem.networks import NetworkConfig, NoCoreConfig
 from tfmem.training import evaluate
 
 
@@ -29,22 +26,6 @@ def base(trained_run, tmp_path_factory):
         run=trained_run.provenance,
     )
     return base
-
-
-def policy_of(observation_spec, config, initial_memory=0.0):
-    actions = tensor_spec.BoundedTensorSpec([], tf.int32, 0, 2)
-    network = MemoryQNetwork(observation_spec, actions, config)
-    network.create_variables()
-    rng = np.random.default_rng(0)
-    for variable in network.variables:
-        variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
-        if "initial_memory" in variable.name:
-            variable.assign(tf.fill(variable.shape, initial_memory))
-    return MemoryPolicy(network)
-
-
-SMALL = NetworkConfig(core=ScanNTMConfig(slots=6, width=4), embedding=8, hidden=8)
-SUIT = tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3)
 
 
 def test_signatures_have_the_same_state_in_and_out_and_any_batch_size(base):
@@ -200,47 +181,3 @@ def test_a_damaged_export_is_named(base, tmp_path):
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="not a version folder of a tfmem export"):
         load_policy(tmp_path)
-
-
-def describe(version: Path) -> str:
-    """The tensors' names in the form that run_policy.c reads."""
-    proto = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
-    step = proto.meta_graphs[0].signature_def["step"]
-    inputs = {key: info.name.split(":") for key, info in step.inputs.items()}
-    outputs = {key: info.name.split(":") for key, info in step.outputs.items()}
-    lines = [f"{key} {inputs[key][0]}" for key in ("observation", "is_first")]
-    lines.append(f"action {' '.join(outputs['action'])}")
-    for key in json.loads((version / "assets.extra" / "tfmem.json").read_text())["state"]:
-        dims = [dim.size for dim in step.inputs[key].tensor_shape.dim][1:]
-        shape = " ".join(map(str, [len(dims), *dims]))
-        lines.append(f"state {inputs[key][0]} {' '.join(outputs[key])} {shape}")
-    return "\n".join(lines) + "\n"
-
-
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
-def test_a_c_program_gets_the_same_actions(base, trained_run, tmp_path):
-    tensorflow = Path(tf.__file__).parent
-    program = tmp_path / "run_policy"
-    subprocess.run(
-        [
-            *("gcc", "-O1", "-Wall", str(Path(__file__).with_name("run_policy.c"))),
-            *("-o", str(program), f"-I{tf.sysconfig.get_include()}", f"-L{tensorflow}"),
-            *("-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"),
-            f"-Wl,-rpath,{tensorflow}",
-        ],
-        check=True,
-    )
-    (tmp_path / "description").write_text(describe(base / "1"))
-    observations = np.random.default_rng(0).integers(0, 4, 100)
-    process = subprocess.run(
-        [str(program), str(base / "1"), str(tmp_path / "description")],
-        input=" ".join(map(str, observations)),
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stderr
-    state, expected = trained_run.policy.initial_state(1), []
-    for t, observation in enumerate(observations):
-        action, _, state = trained_run.policy.step(np.array([observation]), [t == 0], state)
-        expected.append(int(action[0]))
-    assert [int(line) for line in process.stdout.split()] == expected

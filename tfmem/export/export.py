@@ -17,8 +17,10 @@ from tf_agents.specs import tensor_spec
 from tfmem.agents import MemoryPolicy
 from tfmem.errors import TfmemError
 from tfmem.export import check
+from tfmem.export.lint import lint
 from tfmem.export.manifest import MANIFEST_PATH, make_manifest
 from tfmem.export.signatures import ExportedPolicy
+from tfmem.export.warmup import BATCH_SIZES, require_batch_sizes, write_warmup
 from tfmem.serving import wire
 
 # Steps and batch of the comparison that every export has to pass.
@@ -30,6 +32,10 @@ CHECK_TOLERANCE = 1e-4
 
 class ExportMismatch(TfmemError):
     """The reloaded export does not act as the policy does; nothing was written."""
+
+
+class ExportRefused(TfmemError):
+    """The export has what a stock server does not take; nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,22 @@ def export_policy(
     policy: MemoryPolicy,
     base: str | os.PathLike[str],
     *,
+    batch_sizes: tuple[int, ...] = BATCH_SIZES,
     environment: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
 ) -> Export:
     """Exports a policy to `base/<next version>` and checks that it acts as the policy does.
 
-    The export is written beside its place, loaded in a process that has TensorFlow alone, and compared with
-    the policy over random observations, action by action, with its memory carried along. Only then is it
-    renamed into place, so a server that watches the folder never sees a part or a wrong one, and no version
-    is ever overwritten.
+    The export is written beside its place, read for what a stock server does not take (`lint`), loaded in a
+    process that has TensorFlow alone, where its warm-up requests are answered, and compared with the policy
+    over random observations, action by action, with its memory carried along. Only then is it renamed into
+    place, so a server that watches the folder never sees a part or a wrong one, and no version is ever
+    overwritten.
 
     Args:
       policy: what to export.
       base: the model's folder, `…/NAME`; NAME is what it is served as.
+      batch_sizes: those that a server batches requests to, increasing; each signature is warmed up at each.
       environment: where the policy belongs; goes into the manifest.
       run: where it comes from and how well it did; goes into the manifest.
 
@@ -71,8 +80,12 @@ def export_policy(
       The new version.
 
     Raises:
-      ExportMismatch: when the reloaded export differs; names the first difference.
+      InvalidInput: when the batch sizes are no increasing ones.
+      ExportRefused: when a stock server would not take the export; names the first finding.
+      ExportMismatch: when the reloaded export differs, or cannot answer its warm-up requests; names the
+        first difference.
     """
+    require_batch_sizes(batch_sizes)
     base = Path(base).resolve()
     base.mkdir(parents=True, exist_ok=True)
     observation_spec = policy.network.input_tensor_spec
@@ -80,6 +93,17 @@ def export_policy(
         model = Path(staging) / "model"
         module = ExportedPolicy(policy, observation_spec)
         tf.saved_model.save(module, str(model), signatures=module.signatures())
+        # SavedModel leaves an empty folder for assets, which a repository would not keep.
+        shutil.rmtree(model / "assets", ignore_errors=True)
+        if findings := lint(model):
+            more = f" (and {len(findings) - 1} more)" if findings[1:] else ""
+            raise ExportRefused(f"a stock server does not take the export: {findings[0]}{more}")
+        write_warmup(
+            model,
+            name=base.name,
+            observation=wire.flatten_observation(observation_spec),
+            batch_sizes=batch_sizes,
+        )
         _compare(policy, model, Path(staging))
         version = _next_version(base)
         manifest = make_manifest(
@@ -88,13 +112,11 @@ def export_policy(
             actions=policy.actions,
             name=base.name,
             version=version,
+            batch_sizes=batch_sizes,
             environment=environment or {},
             run=run or {},
         )
-        (model / MANIFEST_PATH).parent.mkdir(exist_ok=True)
         (model / MANIFEST_PATH).write_text(json.dumps(manifest, indent=2) + "\n")
-        # SavedModel leaves an empty folder for assets, which a repository would not keep.
-        shutil.rmtree(model / "assets", ignore_errors=True)
         path = base / str(version)
         model.rename(path)
     return Export(path=path, version=version, fingerprint=manifest["fingerprint"])
@@ -152,7 +174,7 @@ def _compare(policy: MemoryPolicy, model: Path, staging: Path) -> None:
     )
     if process.returncode != 0:
         last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ExportMismatch(f"the export cannot be loaded by TensorFlow alone: {last}")
+        raise ExportMismatch(f"the export does not run with TensorFlow alone: {last}")
     found = dict(np.load(outputs_path))
     foreign = found.pop("foreign").tolist()
     if foreign:

@@ -40,6 +40,7 @@ def make_manifest(
     actions: int,
     name: str,
     version: int,
+    batch_sizes: tuple[int, ...],
     environment: dict[str, Any],
     run: dict[str, Any],
 ) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def make_manifest(
         "action": {"dtype": "int32", "count": actions, "space": environment.get("action_space")},
         "state": state,
         "fingerprint": wire.fingerprint(state),
+        "batch_sizes": list(batch_sizes),
         "environment": environment,
         "run": run,
     }
