@@ -37,7 +37,7 @@ class AiohttpTransport:
                 f"no answer from {request.url} in time; a larger timeout_s waits longer", TIMED_OUT
             ) from error
         except aiohttp.ClientError as error:
-            raise ServerError(f"no answer from {request.url}: {error}") from error
+            raise ServerError(f"no answer from {request.url}: {error.__cause__ or error}") from error
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -29,10 +29,12 @@ class Server:
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
-            known = parts.scheme in _SCHEMES and parts.hostname and (not self.is_grpc or parts.port)
+            known = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+            if self.is_grpc:  # a port of its own, and nothing after it
+                known = known and parts.port is not None and not parts.path.strip("/")
         except ValueError:  # a port that is none
             known = False
-        if not known or (self.is_grpc and parts.path.strip("/")):
+        if not known:
             raise InvalidInput(
                 f"the server {self.url!r} must be a URL such as http://127.0.0.1:8501 for REST or"
                 " grpc://127.0.0.1:8500 for gRPC (https:// and grpcs:// with TLS)"

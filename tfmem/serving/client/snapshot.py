@@ -39,7 +39,7 @@ class Snapshot:
         """The snapshot as the bytes of an .npz."""
         about = {key: value for key, value in vars(self).items() if key != "state"}
         arrays: dict[str, Any] = {f"{_STATE}{name}": array for name, array in self.state.items()}
-        arrays[_ABOUT] = np.asarray(json.dumps(about))
+        arrays[_ABOUT] = np.asarray(json.dumps(about).encode())
         file = io.BytesIO()
         np.savez(file, **arrays)
         return file.getvalue()
@@ -55,7 +55,7 @@ class Snapshot:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 names = [name.removeprefix(_STATE) for name in file.files if name.startswith(_STATE)]
                 state = {name: file[f"{_STATE}{name}"] for name in names}
-                return cls(**json.loads(str(file[_ABOUT])), state=state)
+                return cls(**json.loads(file[_ABOUT].item()), state=state)
         # Whatever NumPy, zipfile and json say of bytes that are not theirs.
         except _FOREIGN as error:
             raise InvalidInput(

@@ -50,8 +50,9 @@ def _from_field(proto: Any, dtype: DType, *, size: int) -> np.ndarray:
     given = getattr(proto, dtype.field)
     if not given:
         return np.zeros(size, dtype.numpy)
-    if dtype.numpy == "float16":  # sent as the numbers that their bits make
-        values = np.asarray(given, np.uint16).view(np.float16)
+    if dtype.field == "half_val":  # the numbers that their bits make
+        values = np.asarray(given, np.int32).astype(np.uint16).view(np.float16)
     else:
-        values = np.asarray(given).astype(dtype.numpy)
+        held = np.int32 if dtype.field == "int_val" else dtype.numpy
+        values = np.asarray(given, held).astype(dtype.numpy)
     return np.pad(values, (0, max(0, size - len(values))), mode="edge")
