@@ -1,4 +1,4 @@
-"""A small policy in NumPy behind both of TF Serving's protocols; it fails, waits and loses versions as told."""
+"""A policy in NumPy behind both of TF Serving's protocols; it fails, waits and loses versions as told."""
 
 import json
 import threading

@@ -18,7 +18,7 @@ from tfmem.serving.client.dtypes import DTYPES
 from tfmem.serving.client.grpc_messages import GrpcApi
 
 SHAPES = [(), (0,), (3,), (2, 0, 4), (2, 3, 4)]
-TYPES = [dtype.numpy for dtype in DTYPES.values()]
+FIELDS = {dtype.numpy: dtype.field for dtype in DTYPES.values()}
 
 
 def random_array(dtype, shape):
@@ -34,7 +34,7 @@ def to_official(message, official):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dtype", FIELDS)
 def test_tensors_both_ways(dtype, shape):
     array = np.asarray(random_array(dtype, shape))
     theirs = tf.make_ndarray(to_official(tensors.to_proto(array), tensor_pb2.TensorProto))
@@ -46,7 +46,7 @@ def test_tensors_both_ways(dtype, shape):
     ours[...] = 0  # it may be written to
 
 
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dtype", FIELDS)
 @pytest.mark.parametrize("given", [0, 1, 2, 4])
 def test_values_that_are_left_out_repeat_the_last(dtype, given):
     """As TensorFlow itself reads a constant that holds fewer values than its shape."""
@@ -55,13 +55,10 @@ def test_values_that_are_left_out_repeat_the_last(dtype, given):
     official.tensor_shape.dim.add(size=2)
     official.tensor_shape.dim.add(size=2)
     bits = values.view(np.uint16) if dtype == "float16" else values
-    getattr(official, DTYPES_BY_NUMPY[dtype].field).extend(bits.tolist())
+    getattr(official, FIELDS[dtype]).extend(bits.tolist())
     ours = tensors.from_proto(messages.TensorProto.FromString(official.SerializeToString()))
     np.testing.assert_array_equal(ours, tf.io.parse_tensor(official.SerializeToString(), dtype))
     assert ours.dtype == dtype
-
-
-DTYPES_BY_NUMPY = {dtype.numpy: dtype for dtype in DTYPES.values()}
 
 
 def test_type_numbers_are_the_official_ones():
@@ -93,20 +90,15 @@ def test_requests_are_the_official_ones():
     again = messages.PredictRequest.FromString(official.SerializeToString())
     assert again == found.message
 
-    official = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    official.model_spec.name = "m"
-    for kwargs in (
-        {"version": None, "label": None},
-        {"version": 3, "label": None},
-        {"version": None, "label": "a"},
-    ):
-        expected = get_model_metadata_pb2.GetModelMetadataRequest.FromString(official.SerializeToString())
-        if kwargs["version"] is not None:
-            expected.model_spec.version.value = kwargs["version"]
-        if kwargs["label"] is not None:
-            expected.model_spec.version_label = kwargs["label"]
-        found = api.metadata(**kwargs).request
-        assert to_official(found.message, get_model_metadata_pb2.GetModelMetadataRequest) == expected
+    for version, label in ((None, None), (3, None), (None, "canary")):
+        official = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        official.model_spec.name = "m"
+        if version is not None:
+            official.model_spec.version.value = version
+        if label is not None:
+            official.model_spec.version_label = label
+        found = api.metadata(version=version, label=label).request
+        assert to_official(found.message, get_model_metadata_pb2.GetModelMetadataRequest) == official
 
     official = get_model_status_pb2.GetModelStatusRequest()
     official.model_spec.name = "m"
