@@ -1,10 +1,11 @@
 """A policy in NumPy behind both of TF Serving's protocols; it fails, waits and loses versions as told."""
 
 import json
+import ssl
 import threading
 import time
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
@@ -212,6 +213,10 @@ def rest_handler(policies):
         def log_message(self, *arguments):
             pass
 
+        def handle(self):
+            with suppress(ssl.SSLError, ConnectionError):
+                super().handle()
+
     return Handler
 
 
@@ -222,24 +227,33 @@ def as_json(message):
 
 
 @contextmanager
-def served(servicer):
-    """The URL of a gRPC server of the official services."""
+def served(servicer, *, certificate=None):
+    """The URL of a gRPC server of the official services; with TLS given a certificate and its key."""
     server = grpc.server(futures.ThreadPoolExecutor(4))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
     if isinstance(servicer, model_service_pb2_grpc.ModelServiceServicer):
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if certificate is None:
+        scheme, port = "grpc", server.add_insecure_port("127.0.0.1:0")
+    else:
+        chain, key = (path.read_bytes() for path in certificate)
+        credentials = grpc.ssl_server_credentials([(key, chain)])
+        scheme, port = "grpcs", server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
-    yield f"grpc://127.0.0.1:{port}"
+    yield f"{scheme}://127.0.0.1:{port}"
     server.stop(None).wait()
 
 
 @contextmanager
-def served_over_http(policies):
-    """The URL of an HTTP server."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), rest_handler(policies))
-    server.daemon_threads = True
+def served_over_http(policies, *, certificate=None):
+    """The same of an HTTP server."""
+    server, scheme = ThreadingHTTPServer(("127.0.0.1", 0), rest_handler(policies)), "http"
+    if certificate is not None:
+        tls, scheme = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "https"
+        tls.load_cert_chain(*certificate)
+        # The handshake is the handling thread's, so that a client that refuses cannot stop the others.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"{scheme}://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()

@@ -270,6 +270,34 @@ def test_the_token_is_sent(connect, policies):
     assert policies.authorization is None
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1, signed by itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run([*command.split(), "-out", chain, "-keyout", key], check=True, capture_output=True)
+    return chain, key
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tls(make, policies, certificate, kind):
+    protocol, kind = kind.split("-")
+    server = (
+        fakes.served_over_http(policies, certificate=certificate)
+        if protocol == "http"
+        else fakes.served(fakes.Grpc(policies), certificate=certificate)
+    )
+    with server as url:
+        assert url.startswith(protocol + "s://")
+        play(make(kind, url, fakes.NAME, ca_file=str(certificate[0])).session(), [0, 1], version=1)
+        with pytest.raises(ServerError, match=r"(?i)certificate") as caught:
+            make(kind, url, fakes.NAME, timeout_s=1).session()
+        assert "\n" not in str(caught.value)
+
+
 def test_observations_that_do_not_fit(connect, policies):
     session = connect().session()
     policies.calls.clear()
