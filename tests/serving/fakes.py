@@ -50,7 +50,7 @@ class Policies:
 
     def __init__(self):
         self.versions, self.labels = {1}, {"stable": 1}
-        self.memory_size = 3
+        self.signature, self.memory_size = "step", 3
         self.failures, self.delay_s = [], 0.0
         self.calls, self.authorization = [], None
 
@@ -78,7 +78,7 @@ class Policies:
             "seen": info(tf.int64, []),
         }
         result = get_model_metadata_pb2.SignatureDefMap()
-        signature = result.signature_def["step"]
+        signature = result.signature_def[self.signature]
         inputs = {"observation": info(tf.int64, []), "is_first": info(tf.bool, []), **state}
         outputs = {"action": info(tf.int32, []), "q_values": info(tf.float32, [4]), **state}
         for infos, given in ((signature.inputs, inputs), (signature.outputs, outputs)):
@@ -86,6 +86,9 @@ class Policies:
                 infos[name].dtype = value["dtype"]
                 infos[name].tensor_shape.CopyFrom(value["tensor_shape"])
         return result
+
+    def metadata(self):
+        return {"signature_def": as_json(self.signatures())}
 
     def status(self):
         response = get_model_status_pb2.GetModelStatusResponse()
@@ -196,8 +199,8 @@ def rest_handler(policies):
             return as_json(policies.status())
 
         def metadata(self, version, body):
-            signatures = {"signature_def": as_json(policies.signatures())}
-            return {"model_spec": {"name": NAME, "version": str(version)}, "metadata": signatures}
+            spec = {"name": NAME, "version": str(version)}
+            return {"model_spec": spec, "metadata": policies.metadata()}
 
         def predict(self, version, body):
             assert body["signature_name"] == "step"

@@ -180,11 +180,11 @@ def test_no_server(make, kind):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        client = make(kind, f"{protocol}://{address}", "x", timeout_s=0.5)
+        client = make(kind, f"{protocol}://{address}", "x", timeout_s=5)
         started = time.monotonic()
         with pytest.raises(ServerError, match=r"(?i)refused|connect call failed") as caught:
             client.session()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4  # five attempts
         assert "\n" not in str(caught.value)
         assert address in str(caught.value)
 
@@ -192,22 +192,22 @@ def test_no_server(make, kind):
 def test_a_timeout_is_one_line_and_final(connect, policies):
     session = connect(timeout_s=0.5).session()
     policies.calls.clear()
-    policies.delay_s = 1.5
+    policies.delay_s = 3
     started = time.monotonic()
     with pytest.raises(ServerError, match=r"no answer from \S+ in time; a larger timeout_s") as caught:
         session.act(1)
-    assert time.monotonic() - started < 1.4
+    assert time.monotonic() - started < 2.5
     assert (caught.value.status, policies.calls) == (504, ["predict"])
     assert "\n" not in str(caught.value)
 
 
 def test_retries_end_with_the_time(connect, policies):
-    session = connect(timeout_s=0.3).session()
-    policies.failures, policies.delay_s = ["UNAVAILABLE"] * 9, 0.12
+    session = connect(timeout_s=0.8).session()
+    policies.failures, policies.delay_s = ["UNAVAILABLE"] * 9, 0.5
     started = time.monotonic()
     with pytest.raises(ServerError):
         session.act(1)
-    assert time.monotonic() - started < 0.8
+    assert time.monotonic() - started < 2
 
 
 def test_a_version_that_is_gone_resets_the_memory_and_says_so(connect, policies):
@@ -296,6 +296,20 @@ def test_tls(make, policies, certificate, kind):
         with pytest.raises(ServerError, match=r"(?i)certificate") as caught:
             make(kind, url, fakes.NAME, timeout_s=1).session()
         assert "\n" not in str(caught.value)
+
+
+def test_models_that_are_no_policies(connect, policies):
+    client = connect()
+    policies.signature = "other"
+    with pytest.raises(ServerError, match="no signature 'step': it is not a tfmem export"):
+        client.session()
+
+
+@pytest.mark.parametrize("step", [1, {}, {"inputs": {"x": {}}, "outputs": {}}])
+def test_metadata_of_another_form_is_one_line(make, urls, policies, monkeypatch, step):
+    monkeypatch.setattr(policies, "metadata", lambda: {"signature_def": {"signature_def": {"step": step}}})
+    with pytest.raises(ServerError, match="the metadata of 'fake' is not TF Serving's"):
+        make("blocking", urls["http"], fakes.NAME).session()
 
 
 def test_observations_that_do_not_fit(connect, policies):

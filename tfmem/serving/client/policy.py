@@ -31,13 +31,16 @@ class ServedPolicy:
     """
 
     def __init__(self, name: str, metadata: dict[str, Any]):
-        signatures = metadata["metadata"]["signature_def"]["signature_def"]
-        if "step" not in signatures:
-            raise ServerError(f"model {name!r} has no signature 'step': it is not a tfmem export", 200)
         self.name = name
-        self.version = int(metadata["model_spec"]["version"])
-        self.inputs = _specs(signatures["step"]["inputs"])
-        self.outputs = _specs(signatures["step"]["outputs"])
+        try:
+            signatures = metadata["metadata"]["signature_def"]["signature_def"]
+            if "step" not in signatures:
+                raise ServerError(f"model {name!r} has no signature 'step': it is not a tfmem export", 200)
+            self.version = int(metadata["model_spec"]["version"])
+            self.inputs = _specs(signatures["step"]["inputs"])
+            self.outputs = _specs(signatures["step"]["outputs"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServerError(f"the metadata of {name!r} is not TF Serving's: {error!r}", 200) from error
 
     @property
     def actions(self) -> int:
