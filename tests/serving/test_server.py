@@ -14,6 +14,7 @@ import requests
 
 from tests.conftest import RECALL
 from tfmem.environments import load
+from tfmem.errors import InvalidInput
 from tfmem.export import export_policy
 from tfmem.serving import PolicyClient, ServerError
 from tfmem.training import evaluate
@@ -234,7 +235,7 @@ def test_a_failed_step_leaves_the_memory_as_it_was(url):
     with PolicyClient(url, "recall") as client, client.session() as session:
         for observation in (1, 2, 3):
             session.act(np.int64(observation))
-        with pytest.raises(ServerError):
+        with pytest.raises(InvalidInput):
             session.act("x")
         after = [session.act(np.int64(0))]
         session.reset()

@@ -3,6 +3,24 @@
 The client imports no TensorFlow, and so importing this package does not either.
 """
 
-from tfmem.serving.client import PinnedPolicy, PolicyClient, ServerError, Session
+from tfmem.serving.client import (
+    AsyncPinnedPolicy,
+    AsyncPolicyClient,
+    AsyncSession,
+    PinnedPolicy,
+    PolicyClient,
+    ServerError,
+    Session,
+    VersionGone,
+)
 
-__all__ = ["PinnedPolicy", "PolicyClient", "ServerError", "Session"]
+__all__ = [
+    "AsyncPinnedPolicy",
+    "AsyncPolicyClient",
+    "AsyncSession",
+    "PinnedPolicy",
+    "PolicyClient",
+    "ServerError",
+    "Session",
+    "VersionGone",
+]
