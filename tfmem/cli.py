@@ -359,7 +359,8 @@ def serve(base: Path, rest_port: int, host: str) -> None:
 def gateway(**options: Any) -> None:
     """Keep the memory of sessions with a policy behind UPSTREAM, TF Serving's gRPC address HOST:PORT.
 
-    Gateways with one Redis share their sessions. Stops on Ctrl-C or SIGTERM, once running requests are answered.
+    Gateways with one Redis share their sessions. Stops on Ctrl-C or SIGTERM, once running requests are
+    answered.
 
     Example: tfmem gateway 127.0.0.1:8500 --store redis://127.0.0.1:6379
     """

@@ -125,6 +125,6 @@ class SessionService:
 
 def _gone(session: Session) -> VersionGone:
     return VersionGone(
-        f"version {session.version} of model {session.choice.model!r}, to which this episode is pinned, is not "
-        "served any more; reset the session to go on with fresh memory on the version that is"
+        f"version {session.version} of model {session.choice.model!r} is gone, though the episode needs it; "
+        "reset the session to go on with fresh memory on the version that is served"
     )

@@ -154,11 +154,12 @@ class Session:
 
     def to_bytes(self) -> bytes:
         """The session in a compact form: a length, that many bytes of JSON, and the memory as it is."""
-        arrays = {name: np.ascontiguousarray(part) for name, part in self.state.items()}
         fields = dataclasses.asdict(dataclasses.replace(self, state={}))
-        fields["state"] = {name: [part.dtype.name, part.shape] for name, part in arrays.items()}
+        fields["state"] = {name: [part.dtype.name, part.shape] for name, part in self.state.items()}
         header = json.dumps(fields).encode()
-        return b"".join([_LENGTH.pack(len(header)), header, *(part.tobytes() for part in arrays.values())])
+        return b"".join(
+            [_LENGTH.pack(len(header)), header, *(part.tobytes() for part in self.state.values())]
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Session":
