@@ -16,7 +16,7 @@ A session is `{"session_id", "version", "fingerprint", "step"}`. `step` is alway
 next step, 0 at first; given with an `:act`, it makes that call safe to repeat. `observation` is a value, or
 values by their names on the wire. Each result is what `:act` would answer, or `{"error", "status"}`.
 
-Errors are `{"error"}`, with the status:
+Errors are `{"error"}` in one line, with the status:
 
 | status | when |
 | --- | --- |

@@ -123,6 +123,8 @@ class Upstream:
     async def close(self) -> None:
         """Closes the connection."""
         await self._channel.close()
+        # gRPC's thread ends with the last reference to the channel; at Python's own end it would complain.
+        del self._channel, self._stub
 
     async def _call(self, method: Any, request: Any) -> Any:
         try:
