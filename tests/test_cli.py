@@ -25,7 +25,7 @@ def tiny_settings(**overrides):
 
 
 def test_the_commands():
-    assert COMMANDS == ["doctor", "evaluate", "export", "play", "serve", "train"]
+    assert COMMANDS == ["doctor", "evaluate", "export", "gateway", "play", "serve", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -426,6 +426,52 @@ def serve(
 
 
 @main.command()
+@click.argument("upstream")
+@click.option("--port", type=click.IntRange(0, 65535), default=8600, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--store",
+    default="memory",
+    show_default=True,
+    metavar="memory|URL",
+    help="Such as redis://127.0.0.1:6379.",
+)
+@click.option("--idle-timeout-s", default=600.0, show_default=True, help="A session idle for longer is gone.")
+@click.option("--max-sessions", default=100_000, show_default=True, help="Cap on sessions.")
+@click.option("--max-in-flight", default=256, show_default=True, help="Requests answered at a time.")
+@click.option("--request-timeout-s", default=10.0, show_default=True, help="For the upstream, and the store.")
+@_reports_errors
+def gateway(**options: Any) -> None:
+    """Keep the memory of sessions with a policy behind UPSTREAM, TF Serving's gRPC address HOST:PORT.
+
+    Gateways with one Redis share their sessions. Stops on Ctrl-C or SIGTERM, once running requests are
+    answered.
+
+    Example: tfmem gateway 127.0.0.1:8500 --store redis://127.0.0.1:6379
+    """
+    import asyncio
+    import signal
+
+    from tfmem.progress import working
+
+    with working("loading"):
+        try:
+            from tfmem.serving import gateway_server
+        except ModuleNotFoundError as error:
+            raise InvalidInput(f"tfmem gateway needs {error.name}: pip install 'tfmem[gateway]'") from error
+        config = gateway_server.GatewayConfig(**options)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, stop.set)
+        await gateway_server.serve(config, ready=lambda url: click.echo(f"ready at {url}"), stop=stop)
+
+    asyncio.run(run())
+
+
+@main.command()
 @click.argument("name")
 @click.option("--server", required=True, metavar="URL", help="Such as http://127.0.0.1:8501.")
 @click.option("--env", "env_id", required=True, help="Environment id.")

@@ -1,0 +1,93 @@
+"""Starts and stops a gateway."""
+
+import asyncio
+import contextlib
+import dataclasses
+import math
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from tfmem.errors import InvalidInput, require
+from tfmem.serving.gateway import Gateway
+from tfmem.serving.redis_store import RedisStore
+from tfmem.serving.session_store import MemoryStore, SessionStore
+from tfmem.serving.upstream import Upstream
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GatewayConfig:
+    """What a gateway is started with.
+
+    Args:
+      upstream: the gRPC address of TF Serving or `tfmem serve`.
+      host: address to listen on.
+      port: port to listen on; 0 for any that is free.
+      store: `memory`, or the URL of a Redis that gateways share.
+      idle_timeout_s: seconds after which a session that nothing has acted on is forgotten.
+      max_sessions: the cap on sessions.
+      max_in_flight: requests answered at a time; more get 429.
+      request_timeout_s: how long the server, and the store, may take to answer.
+
+    Raises:
+      InvalidInput: when a value is out of its range.
+    """
+
+    upstream: str
+    host: str = "127.0.0.1"
+    port: int = 8600
+    store: str = "memory"
+    idle_timeout_s: float = 600.0
+    max_sessions: int = 100_000
+    max_in_flight: int = 256
+    request_timeout_s: float = 10.0
+
+    def __post_init__(self):
+        for name in ("idle_timeout_s", "request_timeout_s"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, name, value, "a number of seconds above 0")
+        for name in ("max_sessions", "max_in_flight"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+
+
+@contextlib.asynccontextmanager
+async def running(config: GatewayConfig) -> AsyncIterator[str]:
+    """A gateway that listens; gives its URL. At the end, requests that are being answered are finished first.
+
+    Raises:
+      InvalidInput: when the address is taken, or a part of the configuration does not fit.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        store = _store(config)
+        stack.push_async_callback(store.close)
+        upstream = Upstream(config.upstream, timeout_s=config.request_timeout_s)
+        stack.push_async_callback(upstream.close)
+        gateway = Gateway(store, upstream, max_in_flight=config.max_in_flight)
+        runner = web.AppRunner(gateway.application(), access_log=None)
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, config.host, config.port).start()
+        except OSError as error:
+            raise InvalidInput(
+                f"cannot listen on {config.host}:{config.port}: {error.strerror}; change --host or --port"
+            ) from error
+        yield f"http://{config.host}:{runner.addresses[0][1]}"
+
+
+def _store(config: GatewayConfig) -> SessionStore:
+    if config.store == "memory":
+        return MemoryStore(max_sessions=config.max_sessions, idle_timeout_s=config.idle_timeout_s)
+    return RedisStore(
+        config.store,
+        max_sessions=config.max_sessions,
+        idle_timeout_s=config.idle_timeout_s,
+        timeout_s=config.request_timeout_s,
+    )
+
+
+async def serve(config: GatewayConfig, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serves until `stop` is set; calls `ready` with the URL once the gateway listens."""
+    async with running(config) as url:
+        ready(url)
+        await stop.wait()
