@@ -7,7 +7,6 @@ Each figure is the median of several rounds in which what is compared takes turn
 benchmarks/results/serving.json.
 """
 
-
 import argparse
 import asyncio
 import contextlib
@@ -37,8 +36,10 @@ SESSIONS = 64
 def server(*options: str) -> Iterator[str]:
     """A local server in a process of its own; yields the address of gRPC."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tfmem", "serve", str(ROOT / "saved_models"), "--versions", "1", *options]
-        + ["--rest-port", "0", "--grpc-port", "0"],
+        [
+            *(sys.executable, "-m", "tfmem", "serve", str(ROOT / "saved_models"), "--versions", "1"),
+            *("--rest-port", "0", "--grpc-port", "0", *options),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -367,16 +367,19 @@ def exported():
         yield url
 
 
-def test_an_export_acts_the_same_through_every_client(exported, make):
-    command = [sys.executable, "-m", "tfmem", "serve", str(EXPORT.parents[1]), "--rest-port", "0"]
+def test_an_export_acts_the_same_through_every_client(make, tmp_path):
+    (tmp_path / "repeat_previous").mkdir()
+    (tmp_path / "repeat_previous" / "1").symlink_to(EXPORT)  # and no later version that lies beside it
+    ports = ["--rest-port", "0", "--grpc-port", "0"]
+    command = [sys.executable, "-m", "tfmem", "serve", str(tmp_path), *ports]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        rest = server.stdout.readline().split()[2]
+        words = server.stdout.readline().split()
         policy = load_policy(EXPORT)
         sessions = [
             make(kind, url, "repeat_previous").session()
             for kind in ("blocking", "asyncio")
-            for url in (rest, exported)
+            for url in (words[2], words[4])
         ]
         state = policy.initial_state(1)
         for t, observation in enumerate(np.random.default_rng(0).integers(4, size=52)):

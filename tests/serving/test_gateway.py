@@ -16,7 +16,7 @@ import requests
 from tests.serving.fake_upstream import POISON, BackgroundLoop, FakeUpstream, Reference, start
 from tests.serving.redis_process import RedisProcess
 from tfmem.errors import InvalidInput
-from tfmem.serving import gateway_server
+from tfmem.serving.gateway import server as gateway_server
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from tensorflow_serving.apis import (
 )
 
 from tests.serving.test_server import post, start
-from tfmem.serving import server
-from tfmem.serving.model_config import discover
+from tfmem.serving.server import server
+from tfmem.serving.server.model_config import discover
 
 
 class Counter(tf.Module):
@@ -393,8 +393,11 @@ def test_a_token_is_required_where_one_is_set(base):
 def test_tls_on_both_ports(base, tmp_path):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
         check=True,
         capture_output=True,
     )

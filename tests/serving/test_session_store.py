@@ -9,8 +9,8 @@ import pytest
 
 from tests.serving.redis_process import RedisProcess
 from tfmem.errors import InvalidInput
-from tfmem.serving.redis_store import RedisStore
-from tfmem.serving.session_store import (
+from tfmem.serving.gateway.redis_store import RedisStore
+from tfmem.serving.gateway.session_store import (
     DuplicateSession,
     MemoryStore,
     SessionBusy,
@@ -18,7 +18,7 @@ from tfmem.serving.session_store import (
     TooManySessions,
     UnknownSession,
 )
-from tfmem.serving.sessions import Choice, ServedPolicy, Session, StepOutOfOrder
+from tfmem.serving.gateway.sessions import Choice, ServedPolicy, Session, StepOutOfOrder
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import grpc
 from aiohttp import web
 from google.protobuf import json_format
 
-from tfmem.serving import json_tensors, metrics
-from tfmem.serving.predictions import Predictions
-from tfmem.serving.request_error import RequestError, bad_request
-from tfmem.serving.servable import Servable
+from tfmem.serving.server import json_tensors, metrics
+from tfmem.serving.server.predictions import Predictions
+from tfmem.serving.server.request_error import RequestError, bad_request
+from tfmem.serving.server.servable import Servable
 
 _log = logging.getLogger(__name__)
 

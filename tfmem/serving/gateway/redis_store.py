@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import LockError, RedisError
 
 from tfmem.errors import InvalidInput
-from tfmem.serving.session_store import (
+from tfmem.serving.gateway.session_store import (
     DuplicateSession,
     SessionBusy,
     StoreUnavailable,
@@ -68,7 +68,7 @@ return 'done'
 
 
 class RedisStore:
-    """Sessions in one Redis server; see `tfmem.serving.session_store.SessionStore`.
+    """Sessions in one Redis server; see `tfmem.serving.gateway.session_store.SessionStore`.
 
     Args:
       url: such as `redis://127.0.0.1:6379/0`.

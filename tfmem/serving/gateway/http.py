@@ -40,12 +40,12 @@ from typing import Any
 from aiohttp import web
 
 from tfmem.errors import InvalidInput
-from tfmem.serving import gateway_requests as requests
-from tfmem.serving.gateway_metrics import GatewayMetrics
-from tfmem.serving.session_service import Act, SessionService
-from tfmem.serving.session_store import SessionStore, StoreUnavailable
-from tfmem.serving.sessions import Session, SessionError
-from tfmem.serving.upstream import Upstream
+from tfmem.serving.gateway import requests
+from tfmem.serving.gateway.metrics import GatewayMetrics
+from tfmem.serving.gateway.session_service import Act, SessionService
+from tfmem.serving.gateway.session_store import SessionStore, StoreUnavailable
+from tfmem.serving.gateway.sessions import Session, SessionError
+from tfmem.serving.gateway.upstream import Upstream
 
 _log = logging.getLogger(__name__)
 

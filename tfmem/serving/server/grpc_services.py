@@ -18,11 +18,11 @@ from tensorflow_serving.apis import (
 )
 
 from tfmem.errors import InvalidInput
-from tfmem.serving.model_config import check_config
-from tfmem.serving.models import Models
-from tfmem.serving.predictions import Predictions
-from tfmem.serving.request_error import RequestError, bad_request
-from tfmem.serving.servable import DEFAULT_SIGNATURE, Servable
+from tfmem.serving.server.model_config import check_config
+from tfmem.serving.server.models import Models
+from tfmem.serving.server.predictions import Predictions
+from tfmem.serving.server.request_error import RequestError, bad_request
+from tfmem.serving.server.servable import DEFAULT_SIGNATURE, Servable
 
 _STATE = get_model_status_pb2.ModelVersionStatus.State
 

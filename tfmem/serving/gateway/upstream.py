@@ -10,7 +10,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from tfmem.errors import InvalidInput
 from tfmem.serving import wire
-from tfmem.serving.sessions import Choice, ServedPolicy, SessionError
+from tfmem.serving.gateway.sessions import Choice, ServedPolicy, SessionError
 
 _STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,

@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 from tfmem.errors import InvalidInput
-from tfmem.serving.session_service import Act
-from tfmem.serving.sessions import Choice
+from tfmem.serving.gateway.session_service import Act
+from tfmem.serving.gateway.sessions import Choice
 
 SESSION_ID = r"[A-Za-z0-9_.-]{1,128}"
 _MAX_BATCH = 1024

@@ -8,13 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
-from tfmem.serving.sessions import ServedPolicy, SessionError
+from tfmem.serving.gateway.sessions import ServedPolicy, SessionError
 
 Arrays = dict[str, np.ndarray]
 
 
 class Steps(Protocol):
-    """What steps a policy for a batch, such as `tfmem.serving.upstream.Upstream`."""
+    """What steps a policy for a batch, such as `tfmem.serving.gateway.upstream.Upstream`."""
 
     async def step(self, policy: ServedPolicy, inputs: Arrays) -> Arrays:
         """The outputs of `step` for a batch."""

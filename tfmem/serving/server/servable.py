@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfmem.errors import require
-from tfmem.serving.request_error import RequestError, bad_request
+from tfmem.serving.server.request_error import RequestError, bad_request
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"

@@ -14,13 +14,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from tfmem.errors import InvalidInput, require
-from tfmem.serving.grpc_services import ModelService, PredictionService, TokenRequired
-from tfmem.serving.metrics import Metrics
-from tfmem.serving.model_config import ModelServerConfig
-from tfmem.serving.models import Models
-from tfmem.serving.predictions import Predictions
-from tfmem.serving.rest import RestApi
-from tfmem.serving.servable import Batching
+from tfmem.serving.server.grpc_services import ModelService, PredictionService, TokenRequired
+from tfmem.serving.server.metrics import Metrics
+from tfmem.serving.server.model_config import ModelServerConfig
+from tfmem.serving.server.models import Models
+from tfmem.serving.server.predictions import Predictions
+from tfmem.serving.server.rest import RestApi
+from tfmem.serving.server.servable import Batching
 
 _log = logging.getLogger(__name__)
 _MIB = 1024**2
@@ -77,7 +77,7 @@ async def serve(
     """Serves until `stop` is set, and then ends once the requests that are running are answered.
 
     Args:
-      source: the models; see `tfmem.serving.models.Models`.
+      source: the models; see `tfmem.serving.server.models.Models`.
       config: how.
       ready: called with the URL of REST, the address of gRPC and the versions, once both listen.
       stop: ends the server.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from tfmem.serving.request_error import RequestError
+from tfmem.serving.server.request_error import RequestError
 
 PATH = "/monitoring/prometheus/metrics"  # TF Serving's, by its own default
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

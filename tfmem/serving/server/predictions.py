@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 
-from tfmem.serving.metrics import Metrics
-from tfmem.serving.models import Models
-from tfmem.serving.request_error import RequestError
-from tfmem.serving.servable import Servable
+from tfmem.serving.server.metrics import Metrics
+from tfmem.serving.server.models import Models
+from tfmem.serving.server.request_error import RequestError
+from tfmem.serving.server.servable import Servable
 
 
 class Predictions:

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from tfmem.errors import InvalidInput, require
-from tfmem.serving.gateway import Gateway
-from tfmem.serving.redis_store import RedisStore
-from tfmem.serving.session_store import MemoryStore, SessionStore
-from tfmem.serving.upstream import Upstream
+from tfmem.serving.gateway.http import Gateway
+from tfmem.serving.gateway.redis_store import RedisStore
+from tfmem.serving.gateway.session_store import MemoryStore, SessionStore
+from tfmem.serving.gateway.upstream import Upstream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tfmem.errors import InvalidInput
-from tfmem.serving.batch import Batch, Steps
-from tfmem.serving.session_store import SessionStore
-from tfmem.serving.sessions import Choice, ServedPolicy, Session, SessionError, VersionGone
+from tfmem.serving.gateway.batch import Batch, Steps
+from tfmem.serving.gateway.session_store import SessionStore
+from tfmem.serving.gateway.sessions import Choice, ServedPolicy, Session, SessionError, VersionGone
 
 _KNOWN_POLICIES = 256
 
 
 class PolicyServer(Steps, Protocol):
-    """A server of policies, such as `tfmem.serving.upstream.Upstream`."""
+    """A server of policies, such as `tfmem.serving.gateway.upstream.Upstream`."""
 
     async def resolve(self, choice: Choice) -> ServedPolicy:
         """The version that a choice comes to now; raises `SessionError` of status 404 if there is none."""

@@ -2,7 +2,7 @@
 
 A store keeps bytes by session id. It has a cap, forgets what was idle for too long, lets one call at a time
 hold a session, and replaces its bytes only if nothing else has done so since they were read. The store in
-Redis is `tfmem.serving.redis_store.RedisStore`.
+Redis is `tfmem.serving.gateway.redis_store.RedisStore`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from tfmem.serving.sessions import SessionError
+from tfmem.serving.gateway.sessions import SessionError
 
 
 class UnknownSession(SessionError):

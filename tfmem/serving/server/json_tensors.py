@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tfmem.serving.request_error import bad_request
-from tfmem.serving.servable import Signature
+from tfmem.serving.server.request_error import bad_request
+from tfmem.serving.server.servable import Signature
 
 # The kinds of JSON's numbers that an array of a kind may come from.
 _FITS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "O": "OSU"}

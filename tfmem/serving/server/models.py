@@ -13,9 +13,9 @@ import tensorflow as tf
 from google.protobuf import message
 
 from tfmem.errors import InvalidInput
-from tfmem.serving.model_config import ModelConfig, ModelServerConfig, versions_in, wanted_versions
-from tfmem.serving.request_error import RequestError
-from tfmem.serving.servable import Batching, Servable
+from tfmem.serving.server.model_config import ModelConfig, ModelServerConfig, versions_in, wanted_versions
+from tfmem.serving.server.request_error import RequestError
+from tfmem.serving.server.servable import Batching, Servable
 
 _log = logging.getLogger(__name__)
 
