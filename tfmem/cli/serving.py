@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -65,9 +65,10 @@ def serve(
             **listening,
         )
 
-        source = partial(discover, base, keep=versions)
-        if model_config is not None:
-            source = partial(read_config, model_config)
+        if base is not None:
+            source = partial(discover, base, keep=versions)
+        else:
+            source = partial(read_config, cast(Path, model_config))
         source()  # fails before anything is set up
     log_as_json()
 
