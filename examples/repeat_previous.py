@@ -42,7 +42,7 @@ def next_folder(parent: Path) -> Path:
 
 def play_through_server(base: Path, name: str):
     """Starts `tfmem serve`, plays through it with the memory carried by the client, stops it."""
-    command = [sys.executable, "-m", "tfmem", "serve", str(base), "--rest-port", "0"]
+    command = [sys.executable, "-m", "tfmem", "serve", str(base), "--rest-port", "0", "--grpc-port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         ready = server.stdout.readline()

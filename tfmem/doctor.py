@@ -29,8 +29,13 @@ def examine() -> list[Finding]:
         ("devices", _devices),
     ]
     findings = [_finding(name, check) for name, check in checks]
-    extras = (("popgym", "popgym"), ("serve", "aiohttp"))
-    return findings + [_extra(name, package) for name, package in extras]
+    extras = (
+        ("popgym", "popgym", "popgym"),
+        ("atari", "minatar", "minatar"),
+        ("serve", "grpcio-health-checking", "grpc_health"),
+        ("gateway", "redis", "redis"),
+    )
+    return findings + [_extra(*extra) for extra in extras]
 
 
 def _finding(name: str, check: Callable[[], str]) -> Finding:
@@ -40,13 +45,13 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, str(error).splitlines()[0] if str(error) else repr(error))
 
 
-def _extra(name: str, package: str) -> Finding:
+def _extra(name: str, package: str, module: str) -> Finding:
     """An extra is optional: missing is fine, broken is not."""
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:
         return Finding(f"[{name}]", True, f"not installed; pip install 'tfmem[{name}]'")
-    return _finding(f"[{name}]", lambda: f"{package} {_imported(package, package)}")
+    return _finding(f"[{name}]", lambda: f"{package} {_imported(module, package)}")
 
 
 def _python() -> str:
