@@ -1,10 +1,13 @@
 """serving/: what its files say of tfmem and of each other is so. No container is run here."""
 
+import contextlib
 import json
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ import requests
 import yaml
 
 from tests.serving.fake_upstream import BackgroundLoop
-from tests.serving.test_grpc_server import Served
+from tests.serving.test_grpc_server import Served, reload
 from tfmem.cli.serving import gateway
 from tfmem.export import write_serving_files
 from tfmem.serving.gateway import GatewayConfig
@@ -54,18 +57,27 @@ COMPOSE = documents("compose.yaml")[0]["services"]
 PROMETHEUS = {job["job_name"]: job for job in documents("prometheus.yml")[0]["scrape_configs"]}
 
 
+@contextlib.contextmanager
+def deployed(models_config):
+    """The local server with this configuration, and the URL of a gateway before it."""
+    loop = BackgroundLoop()
+    with Served(lambda: read_config(models_config)) as served:
+        running_gateway = running(GatewayConfig(upstream=served.address, port=0))
+        try:
+            yield served, loop.run(running_gateway.__aenter__())
+        finally:
+            loop.run(running_gateway.__aexit__(None, None, None))
+            loop.close()
+
+
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory):
     """The local server with the generated models.config, and a gateway before it, by port in the files."""
     base, config = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("config")
     shutil.copytree(COMMITTED, base / "1")
     write_serving_files(COMMITTED, config, base_path=str(base))
-    loop = BackgroundLoop()
-    with Served(lambda: read_config(config / "models.config")) as served:
-        running_gateway = running(GatewayConfig(upstream=served.address, port=0))
-        yield {REST: served.url, GATEWAY: loop.run(running_gateway.__aenter__())}
-        loop.run(running_gateway.__aexit__(None, None, None))
-    loop.close()
+    with deployed(config / "models.config") as (served, gateway_url):
+        yield {REST: served.url, GATEWAY: gateway_url}
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -249,3 +261,40 @@ def test_the_label_of_the_configuration_begins_a_session(urls):
     body = {"model": "repeat_previous", "label": "stable"}
     answer = requests.post(f"{urls[GATEWAY]}/v1/sessions", json=body, timeout=20)
     assert (answer.status_code, answer.json()["version"]) == (201, 1)
+
+
+def test_the_walk_through_of_the_readme(tmp_path):
+    """Canary, promotion and roll-back, with a session on each label."""
+    steps = re.findall(r"```proto\n(.*?)```", (SERVING / "README.md").read_text(), re.DOTALL)
+    base = tmp_path / "repeat_previous"
+    shutil.copytree(COMMITTED, base / "1")
+    write_serving_files(COMMITTED, tmp_path, base_path=str(base))
+    with deployed(tmp_path / "models.config") as (served, gateway_url):
+        sessions = f"{gateway_url}/v1/sessions"
+
+        def began(label, name):
+            body = {"model": "repeat_previous", "label": label, "session_id": name}
+            return requests.post(sessions, json=body, timeout=20).json()["version"]
+
+        def acted(name):
+            answer = requests.post(f"{sessions}/{name}:act", json={"observation": 1}, timeout=20)
+            return answer.json()["version"] if answer.status_code == 200 else answer.status_code
+
+        assert began("stable", "old") == 1
+        shutil.copytree(COMMITTED, tmp_path / "copying")
+        (tmp_path / "copying").rename(base / "2")
+        version = f"{served.url}/v1/models/repeat_previous/versions/2/metadata"
+        deadline = time.monotonic() + 30
+        while requests.get(version, timeout=20).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        canary, promoted, rolled_back = [step.replace("/models/repeat_previous", str(base)) for step in steps]
+        reload(served.models, canary)
+        assert (began("stable", "stable"), began("canary", "canary"), acted("old")) == (1, 2, 1)
+        reload(served.models, promoted)
+        assert (began("stable", "new"), acted("stable"), acted("canary")) == (2, 1, 2)
+        reload(served.models, rolled_back)
+        assert (acted("old"), acted("canary"), acted("new")) == (1, 410, 410)
+        for name in ("canary", "new"):
+            reset = requests.post(f"{sessions}/{name}:reset", timeout=20)
+            assert (reset.status_code, reset.json()["version"], acted(name)) == (200, 1, 1)

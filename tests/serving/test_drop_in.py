@@ -1,7 +1,7 @@
 """What any server of TF Serving's API has to do with the policy of this repository.
 
 Runs against `tfmem serve`, or, with TFMEM_SERVING_URL (REST, http://host:8501) and TFMEM_SERVING_GRPC
-(host:8500) set, against the server that is there; it must serve saved_models/repeat_previous with version 1 and
+(host:8500) set, against the server that is there; it must serve saved_models/repeat_previous, version 1 and
 no other.
 """
 
