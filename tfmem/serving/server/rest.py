@@ -68,7 +68,9 @@ class RestApi:
     async def _authorized(self, request: web.Request, handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "")
         free = self._token is None or request.path in ("/healthz", "/readyz")
-        if not free and not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        # Headers may be bytes of any kind, which aiohttp keeps as lone surrogates.
+        expected = f"Bearer {self._token}".encode()
+        if not free and not hmac.compare_digest(given.encode(errors="surrogateescape"), expected):
             raise RequestError(grpc.StatusCode.UNAUTHENTICATED, "a valid bearer token is required")
         return await handler(request)
 
