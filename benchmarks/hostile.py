@@ -185,8 +185,11 @@ def http_requests(model: str, inputs: dict[str, np.ndarray], *, seed: int) -> It
     def lengths() -> HttpRequest:
         text = json.dumps(valid()).encode()
         length = rng.choice(
-            ("Content-Length: -1", "Content-Length: x", "Content-Length: 10", f"Content-Length: {2**70}")
-            + ("Content-Length: 1000000", f"Content-Length: {2**40}", "Transfer-Encoding: chunked")
+            (
+                *("Content-Length: -1", "Content-Length: x", "Content-Length: 10"),
+                *("Content-Length: 1000000", f"Content-Length: {2**40}", f"Content-Length: {2**70}"),
+                "Transfer-Encoding: chunked",
+            )
         )
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode()
         return HttpRequest("wrong length", head + text, whole=False)

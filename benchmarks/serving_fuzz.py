@@ -2,9 +2,9 @@
 
     python benchmarks/serving_fuzz.py --requests 10000
 
-Half of the requests of `hostile.py` go to each protocol. A 5xx, INTERNAL, UNKNOWN or no answer where one is due
-is a failure. After every 100 a good request must give the right action still, and every 1,000 the server's
-resident memory is read. Results go to benchmarks/results/serving_fuzz.json.
+Half of the requests of `hostile.py` go to each protocol. A 5xx, INTERNAL, UNKNOWN or no answer where one is
+due is a failure. After every 100 a good request must give the right action still, and every 1,000 the
+server's resident memory is read. Results go to benchmarks/results/serving_fuzz.json.
 """
 
 import argparse

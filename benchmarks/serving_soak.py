@@ -2,10 +2,10 @@
 
     python benchmarks/serving_soak.py --minutes 30
 
-`tfmem serve`, a Redis and two gateways, each a process. Sessions play episodes through either gateway in turn and
-repeat a step until it is answered. Every action and Q-value is compared with what the version that the episode is
-pinned to gives in this process, so that memory of another session or version would be seen. Meanwhile new
-versions are rolled out, and Redis and the gateways are killed. Results go to
+`tfmem serve`, a Redis and two gateways, each a process. Sessions play episodes through either gateway in turn
+and repeat a step until it is answered. Every action and Q-value is compared with what the version that the
+episode is pinned to gives in this process, so that memory of another session or version would be seen.
+Meanwhile new versions are rolled out, and Redis and the gateways are killed. Results go to
 benchmarks/results/serving_soak.json.
 """
 

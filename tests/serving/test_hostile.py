@@ -14,9 +14,9 @@ import pytest
 import requests
 import tensorflow as tf
 from google.protobuf import text_format
+from hostile import grpc_requests, http_requests
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, predict_pb2
 
-from benchmarks.hostile import grpc_requests, http_requests
 from tests.serving.test_grpc_server import CODES, Served, refused
 from tfmem.serving.server.model_config import discover
 

@@ -18,5 +18,5 @@ def log_as_json() -> None:
     log = logging.getLogger("tfmem")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    # aiohttp tells of every malformed request with a traceback; what fails inside of tfmem, tfmem logs itself.
+    # aiohttp gives a traceback for every malformed request; tfmem logs by itself what fails inside of it.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
