@@ -187,7 +187,7 @@ def http_requests(model: str, inputs: dict[str, np.ndarray], *, seed: int) -> It
         length = rng.choice(
             (
                 *("Content-Length: -1", "Content-Length: x", "Content-Length: 10"),
-                *("Content-Length: 1000000", f"Content-Length: {2**40}", f"Content-Length: {2**70}"),
+                *(f"Content-Length: {2**70}", "Content-Length: 1000000", f"Content-Length: {2**40}"),
                 "Transfer-Encoding: chunked",
             )
         )
