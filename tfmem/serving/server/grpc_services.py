@@ -1,12 +1,12 @@
 """TF Serving's gRPC API on its official stubs: predictions, metadata, status and reload."""
 
 import hmac
-from collections.abc import Mapping
+from functools import partial
 from typing import NoReturn
 
 import grpc
-import numpy as np
 import tensorflow as tf
+from google.protobuf import message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -23,6 +23,7 @@ from tfmem.serving.server.models import Models
 from tfmem.serving.server.predictions import Predictions
 from tfmem.serving.server.request_error import RequestError, bad_request
 from tfmem.serving.server.servable import DEFAULT_SIGNATURE, Servable
+from tfmem.serving.server.tensor_protos import read_tensors
 
 _STATE = get_model_status_pb2.ModelVersionStatus.State
 
@@ -45,7 +46,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 outputs = await self._predictions.predict(
                     servable,
                     spec.signature_name,
-                    _arrays(request.inputs),
+                    read_tensors(request.inputs, servable.signature(spec.signature_name)),
                     timeout_s=context.time_remaining(),
                 )
         except RequestError as error:
@@ -156,6 +157,27 @@ class TokenRequired(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(refuse)
 
 
+class MessageRequired(grpc.aio.ServerInterceptor):
+    """Refuses bytes that are not the message of their method; gRPC would call that UNKNOWN."""
+
+    async def intercept_service(self, continuation, handler_call_details):
+        """Lets a call through, or answers INVALID_ARGUMENT."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            partial(_parse_and_call, handler), response_serializer=handler.response_serializer
+        )
+
+
+async def _parse_and_call(handler: grpc.RpcMethodHandler, data: bytes, context: grpc.aio.ServicerContext):
+    try:
+        request = handler.request_deserializer(data)
+    except message.DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a message of this method")
+    return await handler.unary_unary(request, context)
+
+
 def _wanted(spec: model_pb2.ModelSpec) -> tuple[str, int | None, str | None]:
     """Model, version and label of a spec."""
     version = spec.version.value if spec.HasField("version") else None
@@ -179,17 +201,6 @@ def _wanted_outputs(request: predict_pb2.PredictRequest, servable: Servable) -> 
     if unknown:
         raise bad_request(f"output_filter names {sorted(unknown)}, of the outputs {outputs}")
     return list(request.output_filter) or outputs
-
-
-def _arrays(tensors: Mapping) -> dict[str, np.ndarray]:
-    arrays = {}
-    for name, tensor in tensors.items():
-        try:
-            arrays[name] = tf.make_ndarray(tensor)
-        except (TypeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise bad_request(f"input {name!r} is not a tensor: {reason}") from error
-    return arrays
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: RequestError) -> NoReturn:

@@ -18,3 +18,5 @@ def log_as_json() -> None:
     log = logging.getLogger("tfmem")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    # aiohttp gives a traceback for every malformed request; tfmem logs by itself what fails inside of it.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

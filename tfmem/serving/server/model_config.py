@@ -15,7 +15,7 @@ def discover(base: Path, *, keep: int) -> ModelServerConfig:
       InvalidInput: when there is none.
     """
     versions = (path.parent for path in base.glob("*/*/saved_model.pb"))
-    names = {version.parent.name for version in versions if version.name.isdigit()}
+    names = {version.parent.name for version in versions if version.name.isdecimal()}
     if not names:
         raise InvalidInput(
             f"{base} holds no models: it must have folders NAME/VERSION/ with a saved_model.pb"
@@ -49,10 +49,11 @@ def check_config(config: ModelServerConfig) -> None:
     """Raises `InvalidInput` where a configuration cannot be meant."""
     if config.WhichOneof("config") != "model_config_list":
         raise InvalidInput("the configuration of models must have a model_config_list")
-    names = [model.name for model in config.model_config_list.config]
+    names: set[str] = set()
     for model in config.model_config_list.config:
-        if not model.name or names.count(model.name) > 1:
+        if not model.name or model.name in names:
             raise InvalidInput(f"each model needs a name of its own, which {model.name!r} is not")
+        names.add(model.name)
         if not Path(model.base_path).is_absolute():
             raise InvalidInput(f"model {model.name!r}: base_path must be absolute, not {model.base_path!r}")
         if model.model_platform not in ("", "tensorflow"):
@@ -74,6 +75,13 @@ def wanted_versions(model: ModelConfig, available: set[int]) -> set[int]:
 
 
 def versions_in(base: Path) -> dict[int, Path]:
-    """The version folders of a model that hold a SavedModel, by number."""
-    found = (path.parent for path in base.glob("*/saved_model.pb"))
-    return {int(path.name): path for path in found if path.name.isdigit()}
+    """The version folders of a model that hold a SavedModel, by number.
+
+    Raises:
+      InvalidInput: when `base` is no path that can be read.
+    """
+    try:
+        found = [path.parent for path in base.glob("*/saved_model.pb")]
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"base_path {str(base)!r} cannot be read: {error}") from error
+    return {int(path.name): path for path in found if path.name.isdecimal()}

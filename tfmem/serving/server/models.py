@@ -76,10 +76,14 @@ class Models:
             not; what was served before goes on then.
         """
         async with self._changing:
-            loaded, labels = await self._load_wanted(config)
-            for name, versions in loaded.items():
-                if not versions:
-                    raise InvalidInput(f"model {name!r} has no version that can be loaded")
+            try:
+                loaded, labels = await self._load_wanted(config)
+                for name, versions in loaded.items():
+                    if not versions:
+                        raise InvalidInput(f"model {name!r} has no version that can be loaded")
+            except InvalidInput:
+                self._statuses = {name: self._statuses[name] for name in self._loaded}
+                raise
             self._serve(loaded, labels)
             self._source = lambda: config
 
@@ -155,7 +159,10 @@ class Models:
         return loaded
 
     async def _load(self, name: str, path: Path, statuses: dict[int, VersionStatus]) -> Servable | None:
-        newest = max(file.stat().st_mtime for file in path.rglob("*"))
+        try:
+            newest = max(file.stat().st_mtime for file in path.rglob("*"))
+        except (OSError, ValueError):  # removed meanwhile
+            return None
         if self._failed.get(path) == newest:
             return None
         version = int(path.name)

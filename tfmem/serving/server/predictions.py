@@ -69,7 +69,7 @@ class Predictions:
         answer.add_done_callback(self._finished)
         try:
             outputs = await asyncio.wait_for(asyncio.shield(answer), limit)
-        except TimeoutError as error:
+        except asyncio.TimeoutError as error:  # not yet the built-in one in Python 3.10
             message = f"no answer within {limit:g} s"
             raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from error
         self.metrics.runtime.observe(time.perf_counter() - started)

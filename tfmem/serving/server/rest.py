@@ -68,7 +68,9 @@ class RestApi:
     async def _authorized(self, request: web.Request, handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "")
         free = self._token is None or request.path in ("/healthz", "/readyz")
-        if not free and not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        # Headers may be bytes of any kind, which aiohttp keeps as lone surrogates.
+        expected = f"Bearer {self._token}".encode()
+        if not free and not hmac.compare_digest(given.encode(errors="surrogateescape"), expected):
             raise RequestError(grpc.StatusCode.UNAUTHENTICATED, "a valid bearer token is required")
         return await handler(request)
 
@@ -154,6 +156,8 @@ def _wanted(request: web.Request) -> tuple[str, int | None, str | None]:
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.read())
+    except web.RequestPayloadError as error:
+        raise bad_request("the body is not encoded as its headers say") from error
     except (ValueError, RecursionError) as error:
         raise bad_request(f"JSON Parse error: {error}") from error
     if not isinstance(body, dict):

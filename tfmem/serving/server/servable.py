@@ -1,6 +1,6 @@
 """One version of a model, loaded, with its signatures callable on arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +16,8 @@ from tfmem.serving.server.request_error import RequestError, bad_request
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"
-_MAX_ROWS = 1 << 20
+# A few bytes ask for rows, and each may be answered with a whole memory.
+_MAX_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Signature:
         Raises:
           RequestError: when the inputs do not fit, or too many wait already.
         """
-        self._check(inputs)
+        self.check({name: (tf.as_dtype(value.dtype), value.shape) for name, value in inputs.items()})
         try:
             columns = [tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()]
             answer = self._call(*columns)
@@ -82,7 +83,8 @@ class Signature:
             raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, _gist(error)) from error
         return dict(zip(self.outputs, (part.numpy() for part in answer), strict=True))
 
-    def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
+    def check(self, inputs: Mapping[str, tuple[tf.DType, Sequence[int]]]) -> None:
+        """Raises `RequestError` unless inputs of these types and shapes fit."""
         if inputs.keys() != self.inputs.keys():
             extra, missing = (
                 "{" + ", ".join(sorted(names)) + "}"
@@ -92,18 +94,19 @@ class Signature:
                 f"inputs do not fit the signature. Sent extra: {extra}. Missing but required: {missing}."
             )
         for name, spec in self.inputs.items():
-            value = inputs[name]
-            if tf.as_dtype(value.dtype) != spec.dtype:
-                found = tf.as_dtype(value.dtype).name
-                raise bad_request(f"input {name!r} must be of type {spec.dtype.name}, not {found}")
-            if not spec.shape.is_compatible_with(value.shape):
+            dtype, size = inputs[name]
+            if dtype != spec.dtype:
+                raise bad_request(f"input {name!r} must be of type {spec.dtype.name}, not {dtype.name}")
+            if not spec.shape.is_compatible_with(size):
                 shape = ["batch" if size is None else size for size in spec.shape.as_list()]
-                raise bad_request(f"input {name!r} must have the shape {shape}, not {list(value.shape)}")
-        sizes = {name: inputs[name].shape[0] for name, spec in self.inputs.items() if spec.shape.rank}
+                raise bad_request(f"input {name!r} must have the shape {shape}, not {list(size)}")
+        sizes = {name: inputs[name][1][0] for name, spec in self.inputs.items() if spec.shape.rank}
         if len(set(sizes.values())) > 1:
             raise bad_request(f"the inputs' batch sizes differ: {sizes}")
         if 0 in sizes.values():
             raise bad_request("the batch is empty: send at least one row")
+        if max(sizes.values(), default=0) > _MAX_ROWS:
+            raise bad_request(f"the batch is too large: send at most {_MAX_ROWS} rows in a request")
 
     def _plain(self, function):
         def call(*columns):

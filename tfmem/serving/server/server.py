@@ -14,7 +14,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from tfmem.errors import InvalidInput, require
-from tfmem.serving.server.grpc_services import ModelService, PredictionService, TokenRequired
+from tfmem.serving.server.grpc_services import (
+    MessageRequired,
+    ModelService,
+    PredictionService,
+    TokenRequired,
+)
 from tfmem.serving.server.metrics import Metrics
 from tfmem.serving.server.model_config import ModelServerConfig
 from tfmem.serving.server.models import Models
@@ -109,7 +114,7 @@ async def _keep_looking(models: Models, metrics: Metrics, every_s: float) -> Non
         await asyncio.sleep(every_s)
         try:
             await models.refresh()
-        except InvalidInput as error:
+        except (InvalidInput, OSError) as error:
             _log.error("the models stay as they are", extra={"reason": str(error)})
         metrics.set_available(models.available())
 
@@ -142,7 +147,7 @@ async def _rest(predictions: Predictions, config: ServerConfig, stop: asyncio.Ev
 async def _grpc(predictions: Predictions, config: ServerConfig) -> AsyncIterator[str]:
     limit = config.max_request_mib * _MIB
     server = grpc.aio.server(
-        interceptors=[TokenRequired(config.token)] if config.token else [],
+        interceptors=[*([TokenRequired(config.token)] if config.token else []), MessageRequired()],
         options=[
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", limit),
