@@ -14,7 +14,7 @@ run: $(VENV)/.installed
 	$(BIN)/python examples/repeat_previous.py
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 scoreboard: $(VENV)/.installed
 	$(BIN)/python benchmarks/scoreboard.py

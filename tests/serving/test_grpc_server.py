@@ -228,6 +228,7 @@ def test_status(served):
     states = served.models.GetModelStatus(message, timeout=20).model_version_status
     available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
     assert [(one.version, one.state) for one in states] == [(2, available), (1, available)]
+    assert all(one.HasField("status") and one.status.error_code == 0 for one in states)
     message.model_spec.version.value = 9
     assert refused(served.models.GetModelStatus, message)[0] is CODES.NOT_FOUND
 

@@ -118,9 +118,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, status in statuses.items():
             one = response.model_version_status.add(version=version, state=_STATE.Value(status.state))
-            if status.error:
-                one.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
-                one.status.error_message = status.error
+            code = grpc.StatusCode.UNKNOWN if status.error else grpc.StatusCode.OK
+            one.status.error_code = code.value[0]
+            one.status.error_message = status.error
+            one.status.SetInParent()  # there as TF Serving's is, though all of it may be zero
         return response
 
     async def HandleReloadConfigRequest(
