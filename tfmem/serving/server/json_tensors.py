@@ -89,7 +89,8 @@ def _to_array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
         bounds = np.iinfo(dtype)
         if not bounds.min <= array.min() <= array.max() <= bounds.max:
             raise bad_request(f"input {name!r} has values outside of {dtype.name}")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):  # a number too large for a float becomes infinity
+        return array.astype(dtype)
 
 
 def _to_json(array: np.ndarray) -> Any:

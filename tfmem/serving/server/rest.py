@@ -156,8 +156,8 @@ def _wanted(request: web.Request) -> tuple[str, int | None, str | None]:
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.read())
-    except web.RequestPayloadError as error:
-        raise bad_request("the body is not encoded as its headers say") from error
+    except (web.RequestPayloadError, ConnectionError) as error:  # or the caller left before its end
+        raise bad_request("the body is not as its headers say") from error
     except (ValueError, RecursionError) as error:
         raise bad_request(f"JSON Parse error: {error}") from error
     if not isinstance(body, dict):
