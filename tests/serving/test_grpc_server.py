@@ -30,7 +30,7 @@ from tfmem.serving.server.model_config import discover
 
 
 class Counter(tf.Module):
-    """`step` adds to a total; `slow` takes its time. Each version counts by its own number."""
+    """`step` adds to a total; `slow` takes milliseconds as told. Each version counts by its own number."""
 
     def __init__(self, by: int):
         super().__init__()
@@ -40,12 +40,13 @@ class Counter(tf.Module):
     def step(self, total):
         return {"total": total + self._by}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "rounds")])
-    def slow(self, rounds):
-        x = tf.ones([300, 300])
-        for _ in tf.range(tf.reduce_max(rounds)):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "ms")])
+    def slow(self, ms):
+        end = tf.timestamp() + 1e-3 * tf.cast(tf.reduce_max(ms), tf.float64)
+        x = tf.ones([100, 100])
+        while tf.timestamp() < end:
             x = tf.linalg.l2_normalize(x @ x)
-        return {"done": rounds + tf.cast(x[0, 0] * 0, tf.int64)}
+        return {"done": ms + tf.cast(x[0, 0] * 0, tf.int64)}
 
 
 def save(base, version):
@@ -217,7 +218,7 @@ def test_metadata(served):
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert answer.metadata["signature_def"].Unpack(signatures)
     assert set(signatures.signature_def) == {"serving_default", "slow"}
-    assert signatures.signature_def["slow"].inputs["rounds"].dtype == tf.int64.as_datatype_enum
+    assert signatures.signature_def["slow"].inputs["ms"].dtype == tf.int64.as_datatype_enum
     message.metadata_field[:] = ["everything"]
     assert refused(served.stub.GetModelMetadata, message)[0] is CODES.INVALID_ARGUMENT
 
@@ -273,8 +274,8 @@ def test_a_batch_larger_than_the_largest_is_split(served):
 
 
 def test_a_saturated_server_refuses_and_a_late_answer_is_a_deadline(base):
-    with Served(lambda: discover(base, keep=1), max_concurrency=1, request_timeout_s=2.0) as served:
-        long = request([3_000_000], signature="slow", key="rounds")
+    with Served(lambda: discover(base, keep=1), max_concurrency=1, request_timeout_s=1.5) as served:
+        long = request([6_000], signature="slow", key="ms")
         late = served.stub.Predict.future(long, timeout=60)
         while not late.running():
             time.sleep(0.01)
@@ -418,10 +419,10 @@ def test_a_request_that_is_running_is_answered_when_the_server_is_told_to_stop(b
     address = process.stdout.readline().split()[4].removeprefix("grpc://")
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        running = stub.Predict.future(request([300], signature="slow", key="rounds"), timeout=30)
+        running = stub.Predict.future(request([1_500], signature="slow", key="ms"), timeout=30)
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
-        assert totals(running.result(), "done") == [300]
+        assert totals(running.result(), "done") == [1_500]
     assert process.wait(30) == 0
 
 
