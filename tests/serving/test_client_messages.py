@@ -13,7 +13,8 @@ from tensorflow_serving.apis import (
 
 from tests.serving import fakes
 from tfmem.errors import InvalidInput
-from tfmem.serving.client import ServerError, messages, tensors
+from tfmem.serving import ServerError
+from tfmem.serving.client import messages, tensors
 from tfmem.serving.client.dtypes import DTYPES
 from tfmem.serving.client.grpc_messages import GrpcApi
 

@@ -1,7 +1,7 @@
 """The local server by TF Serving's official stubs over a real socket, and its models over their life."""
 
 import asyncio
-import contextlib
+import logging
 import shutil
 import signal
 import subprocess
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -25,8 +26,10 @@ from tensorflow_serving.apis import (
 )
 
 from tests.serving.test_server import post, start
+from tfmem.errors import InvalidInput
 from tfmem.serving.server import server
-from tfmem.serving.server.model_config import discover
+from tfmem.serving.server.model_config import ModelServerConfig, discover
+from tfmem.serving.server.models import Models
 
 
 class Counter(tf.Module):
@@ -277,16 +280,11 @@ def test_a_saturated_server_refuses_and_a_late_answer_is_a_deadline(base):
     with Served(lambda: discover(base, keep=1), max_concurrency=1, request_timeout_s=1.5) as served:
         long = request([6_000], signature="slow", key="ms")
         late = served.stub.Predict.future(long, timeout=60)
-        while not late.running():
-            time.sleep(0.01)
-        deadline = time.monotonic() + 10
-        code = None
-        while code is not CODES.RESOURCE_EXHAUSTED and time.monotonic() < deadline:
-            with contextlib.suppress(grpc.RpcError):
-                served.stub.Predict(request([1]), timeout=20)
-                continue
-            code = refused(served.stub.Predict, request([1]))[0]
-        assert code is CODES.RESOURCE_EXHAUSTED
+        metrics = f"{served.url}/monitoring/prometheus/metrics"
+        deadline = time.monotonic() + 20
+        while "tfmem_serving_in_flight 1.0" not in requests.get(metrics, timeout=20).text:
+            assert time.monotonic() < deadline
+        assert refused(served.stub.Predict, request([1]))[0] is CODES.RESOURCE_EXHAUSTED
         status, answer = post(f"{served.url}/v1/models/counter:predict", {"inputs": [1]})
         assert (status, "saturated" in answer["error"]) == (429, True)
         with pytest.raises(grpc.RpcError) as caught:
@@ -343,8 +341,6 @@ def test_a_broken_version_is_told_and_the_old_one_goes_on(base, tmp_path):
 
 
 def reload(models, text):
-    from google.protobuf import text_format
-
     message = model_management_pb2.ReloadConfigRequest()
     text_format.Parse(text, message.config)
     return models.HandleReloadConfigRequest(message, timeout=60)
@@ -375,6 +371,107 @@ def test_reload_replaces_everything_and_labels_move_to_loaded_versions_only(base
         reload(served.models, config(2))
         url = f"{served.url}/v1/models/again/labels/stable:predict"
         assert post(url, {"inputs": [0]}) == (200, {"outputs": [2]})
+
+
+class Loaded(logging.Handler):
+    """Counts what is loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.versions = []
+
+    def emit(self, record):
+        if record.getMessage() == "loaded":
+            self.versions.append(record.version)
+
+
+@pytest.fixture
+def loaded():
+    handler, log = Loaded(), logging.getLogger("tfmem.serving.server.models")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield handler.versions
+    log.removeHandler(handler)
+    log.setLevel(level)
+
+
+def states(models):
+    return {version: status.state for version, status in models.statuses("counter").items()}
+
+
+def test_a_label_on_a_version_that_is_to_go_keeps_all_as_it_is(tmp_path, loaded):
+    """As `latest` and a label that nobody has moved come to; nothing is loaded again and again for it."""
+    config = ModelServerConfig()
+    text = f'name: "counter" base_path: "{tmp_path / "counter"}" version_labels {{ key: "stable" value: 1 }}'
+    text_format.Parse(f"model_config_list {{ config {{ {text} }} }}", config)
+
+    async def scenario():
+        models = Models(lambda: config, batching=server.Batching())
+        await models.start()
+        save(tmp_path, 2)
+        for _ in range(3):
+            with pytest.raises(InvalidInput, match="label 'stable' is for version 1, which is not loaded"):
+                await models.refresh()
+        assert models.find("counter", label="stable").version == 1
+        assert states(models) == {1: "AVAILABLE"}
+        assert loaded == [1]
+
+    save(tmp_path, 1)
+    asyncio.run(scenario())
+
+
+def test_a_broken_version_with_a_label_is_tried_once(tmp_path, loaded):
+    for version in (1, 2):
+        save(tmp_path, version)
+    config = discover(tmp_path, keep=2)
+    config.model_config_list.config[0].version_labels["new"] = 3
+
+    async def scenario():
+        models = Models(lambda: discover(tmp_path, keep=2), batching=server.Batching())
+        await models.start()
+        broken = tmp_path / "counter" / "3"
+        broken.mkdir()
+        (broken / "saved_model.pb").write_bytes(b"no model")
+        for _ in range(3):
+            with pytest.raises(InvalidInput, match="label 'new' is for version 3, which is not loaded"):
+                await models.replace(config)
+        assert states(models) == {3: "END", 2: "AVAILABLE", 1: "AVAILABLE"}
+        assert models.statuses("counter", 3)[3].error
+        assert loaded == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_a_model_without_the_wanted_versions_is_one_line(base, tmp_path):
+    config = discover(base, keep=1)
+    config.model_config_list.config[0].model_version_policy.specific.versions.append(9)
+    path = tmp_path / "models.config"
+    path.write_text(text_format.MessageToString(config))
+    process = start(path, "--rest-port", "0", "--grpc-port", "0", option="--model-config")
+    said = process.communicate(timeout=60)[1].splitlines()
+    model = "model 'counter' has no version that can be loaded"
+    assert said == [f"Error: {model}: there is none of those that are asked for"]
+    assert process.returncode == 1
+
+
+def test_more_large_requests_than_may_wait_are_refused_and_the_others_answered(base):
+    batching = server.Batching(max_batch_size=2)
+    with Served(lambda: discover(base, keep=1), batching=batching) as served:
+        sent = list(range(1024))
+        assert totals(served.stub.Predict(request(sent), timeout=60)) == [value + 2 for value in sent]
+        calls = [served.stub.Predict.future(request(sent), timeout=60) for _ in range(16)]
+        codes = [call.code() for call in calls]
+        assert set(codes) == {CODES.OK, CODES.RESOURCE_EXHAUSTED}
+        for call, code in zip(calls, codes, strict=True):
+            if code is CODES.OK:
+                assert totals(call.result()) == [value + 2 for value in sent]
+
+
+def test_an_empty_token_is_refused(tmp_path):
+    """It would not be asked for."""
+    with pytest.raises(InvalidInput, match="token must be none, or some text"):
+        server.ServerConfig(token="")
 
 
 def test_a_token_is_required_where_one_is_set(base):

@@ -33,9 +33,11 @@ def models(trained_run, tmp_path_factory):
     return base
 
 
-def start(base, *arguments):
+def start(base, *arguments, option=None):
+    """`tfmem serve` on a folder of models, or on what `option` names."""
+    what = [str(base)] if option is None else [option, str(base)]
     return subprocess.Popen(
-        [sys.executable, "-m", "tfmem", "serve", str(base), *arguments],
+        [sys.executable, "-m", "tfmem", "serve", *what, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -294,7 +296,7 @@ def test_a_taken_port_and_an_empty_folder_are_one_line(url, models, tmp_path):
     (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no model")
     broken = start(tmp_path)
     errors = broken.communicate(timeout=60)[1]
-    assert "model 'broken' cannot be loaded" in errors.splitlines()[-1]
+    assert "model 'broken' has no version that can be loaded: " in errors.splitlines()[-1]
     assert (broken.returncode, len(errors.splitlines())) == (1, 2)  # and the log's
     empty = start(tmp_path / "broken")
     assert "holds no models" in empty.communicate(timeout=60)[1]

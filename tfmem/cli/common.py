@@ -39,6 +39,7 @@ def reports_errors(command: Callable) -> Callable:
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:
+    """Prints a result on standard output: as one JSON object, or a line for each value."""
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -53,6 +54,11 @@ def _text(value: Any) -> Any:
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Options of the form `key=value` by key; a value is read as JSON, and is text where it is none.
+
+    Raises:
+      InvalidInput: when one has no `=`.
+    """
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -50,8 +50,6 @@ def serve(
     """
     from tfmem.progress import working
 
-    if (base is None) == (model_config is None):
-        raise InvalidInput("give either BASE, a folder of models, or --model-config FILE")
     with working("loading"):
         try:
             from tfmem.serving.server import Batching, ServerConfig, discover, read_config
@@ -64,11 +62,12 @@ def serve(
             token=token_file.read_text().strip() if token_file else None,
             **listening,
         )
-
-        if base is not None:
+        if base is not None and model_config is None:
             source = partial(discover, base, keep=versions)
+        elif model_config is not None and base is None:
+            source = partial(read_config, model_config)
         else:
-            source = partial(read_config, cast(Path, model_config))
+            raise InvalidInput("give either BASE, a folder of models, or --model-config FILE")
         source()  # fails before anything is set up
     log_as_json()
 

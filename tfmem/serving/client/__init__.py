@@ -1,5 +1,7 @@
 """Acts through a policy server, over REST or gRPC, carrying the policy's memory. Imports no TensorFlow.
 
+The public names are those of `tfmem.serving`.
+
 | module | what |
 | --- | --- |
 | `client`, `async_client` | what users hold, blocking and for asyncio |
@@ -8,18 +10,3 @@
 | `requests_transport`, `aiohttp_transport`, `grpc_transport` | the I/O, and nothing else |
 | `retrying` | which failures are tried again, and when |
 """
-
-from tfmem.serving.client.async_client import AsyncPinnedPolicy, AsyncPolicyClient, AsyncSession
-from tfmem.serving.client.client import PinnedPolicy, PolicyClient, Session
-from tfmem.serving.client.errors import ServerError, VersionGone
-
-__all__ = [
-    "AsyncPinnedPolicy",
-    "AsyncPolicyClient",
-    "AsyncSession",
-    "PinnedPolicy",
-    "PolicyClient",
-    "ServerError",
-    "Session",
-    "VersionGone",
-]

@@ -18,6 +18,9 @@ WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"
 # A few bytes ask for rows, and each may be answered with a whole memory.
 _MAX_ROWS = 1024
+_BATCHES_AT_A_TIME = 2
+# Of the largest, after which the scheduler refuses more.
+_REQUESTS_THAT_WAIT = 4
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,15 @@ class Batching:
         power of two, so that few shapes occur.
       timeout_micros: how long a batch that is not full waits for more rows. With 0, rows gather only while
         every thread is computing, which costs a lone request nothing.
-      threads: batches computed at a time.
-      max_enqueued_batches: batches that may wait; requests beyond are refused.
     """
 
     max_batch_size: int = 64
     timeout_micros: int = 0
-    threads: int = 2
-    max_enqueued_batches: int = 64
 
     def __post_init__(self):
         size = self.max_batch_size
         require(size >= 1 and size & (size - 1) == 0, "max_batch_size", size, "a power of two")
         require(self.timeout_micros >= 0, "timeout_micros", self.timeout_micros, "0 or more")
-        for name in ("threads", "max_enqueued_batches"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
     @property
     def allowed_sizes(self) -> list[int]:
@@ -127,11 +124,11 @@ class Signature:
                 captured_tensors=body.captured_inputs,
                 f=body,
                 Tout=[output.dtype for output in body.outputs],
-                num_batch_threads=batching.threads,
+                num_batch_threads=_BATCHES_AT_A_TIME,
                 max_batch_size=_MAX_ROWS,  # of a request, which is split into allowed sizes
                 allowed_batch_sizes=batching.allowed_sizes,
                 batch_timeout_micros=batching.timeout_micros,
-                max_enqueued_batches=batching.max_enqueued_batches,
+                max_enqueued_batches=_REQUESTS_THAT_WAIT * max(1, _MAX_ROWS // batching.max_batch_size),
                 enable_large_batch_splitting=True,
                 shared_name=name,
             )

@@ -70,6 +70,7 @@ class ServerConfig:
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         pair = (self.tls_certificate, self.tls_key)
         require(None not in pair or pair == (None, None), "TLS", pair, "a certificate and its key")
+        require(self.token != "", "token", self.token, "none, or some text")
 
 
 async def serve(
@@ -92,11 +93,7 @@ async def serve(
     """
     metrics = Metrics()
     models = Models(source, batching=config.batching)
-    await models.refresh()
-    empty = [name for name, versions in models.available().items() if not versions]
-    if empty:
-        status = next(iter(models.statuses(empty[0]).values()))
-        raise InvalidInput(f"model {empty[0]!r} cannot be loaded: {status.error}")
+    await models.start()
     metrics.set_available(models.available())
     predictions = Predictions(
         models, metrics, max_concurrency=config.max_concurrency, timeout_s=config.request_timeout_s
