@@ -248,81 +248,65 @@ def _whole_episodes(frames: int) -> dict[str, Any]:
     }
 
 
+# What is seen depends on the actions, and velocities or goals are hidden. docs/learning.md has what was
+# measured for it.
+_CONTROL = {
+    # A filter of noisy positions is learned better by its gates than by slots.
+    "core": "lstm",
+    "previous_action": True,
+    "gamma": 0.997,
+    "n_step": 2,
+    # Returns are up to 300 rewards: Huber's loss would be linear nearly everywhere.
+    "td_loss": "squared",
+    "sequence_length": 33,
+    "burn_in": 8,
+    "stored_state": True,
+    "collect_steps": 8,
+    "updates": 8,
+    "learning_rate": 1e-3,
+    "target_tau": 0.05,
+    # Where all experience is of playing well, the values of playing badly are forgotten.
+    "exploration": "ladder",
+    "epsilon": 0.7,
+    "averaging": 0.99,
+}
+
 PRESETS: dict[str, Preset] = {
     # What was seen has to be recalled later, and actions do not decide what is seen: a short horizon removes
     # variance and costs nothing.
-    "recall": Preset(
-        {"gamma": 0.5},
-        _whole_episodes,
-    ),
-    # What is seen depends on the actions, and velocities or goals are hidden. docs/learning.md has
-    # what was measured for it.
-    "control": Preset(
-        {
-            # A filter of noisy positions is learned better by its gates than by slots.
-            "core": "lstm",
-            "previous_action": True,
-            "gamma": 0.997,
-            "n_step": 2,
-            # Returns are up to 300 rewards: Huber's loss would be linear nearly everywhere.
-            "td_loss": "squared",
-            "sequence_length": 33,
-            "burn_in": 8,
-            "stored_state": True,
-            "collect_steps": 8,
-            "updates": 8,
-            "learning_rate": 1e-3,
-            "target_tau": 0.05,
-            # Where all experience is of playing well, the values of playing badly are forgotten.
-            "exploration": "ladder",
-            "epsilon": 0.7,
-            "averaging": 0.99,
-        },
-    ),
+    "recall": Preset({"gamma": 0.5}, _whole_episodes),
+    "control": Preset(_CONTROL),
     # Screens, or boards drawn as images, with something that a single one does not show.
     "atari": Preset(
         {
-            "core": "lstm",
-            "previous_action": True,
+            **_CONTROL,
             "gamma": 0.99,
             "n_step": 3,
-            "td_loss": "squared",
             # Convolutions take most of an update: short windows, and only a few frames to warm up with.
             "sequence_length": 17,
             "burn_in": 4,
-            "stored_state": True,
-            "collect_steps": 8,
-            "updates": 8,
-            "learning_rate": 1e-3,
             "target_tau": 0.02,
-            "exploration": "ladder",
             "epsilon": 0.4,
-            "averaging": 0.99,
         },
     ),
     # A first answer within seconds, for vectors with short-lived secrets: a small network, which compiles and
-    # runs quickly, and more updates for each step.
+    # runs quickly, and larger steps of learning from shorter windows.
     "fast": Preset(
         {
+            **_CONTROL,
             "env_steps": 50_000,
-            "core": "lstm",
             "core.units": 64,
             "embedding": 32,
             "hidden": 64,
-            "previous_action": True,
             "gamma": 0.97,
-            "td_loss": "squared",
+            "n_step": 1,
             "sequence_length": 17,
             "burn_in": 4,
-            "stored_state": True,
-            "collect_steps": 8,
-            "updates": 8,
             "learning_rate": 2e-3,
             "learning_starts": 1_000,
             "epsilon_steps": 5_000,
             "target_tau": 0.02,
             "gradient_clip": 10.0,
-            "exploration": "ladder",
             "epsilon": 0.4,
             "averaging": 0.9,
             "checkpoint_interval": 5_000,

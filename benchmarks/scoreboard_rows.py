@@ -1,0 +1,160 @@
+"""The scoreboard's rows: tasks, budgets, what is published of them, and the results that are there."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.resolve() / "results" / "scoreboard"
+EPISODES = 100  # that a return is the mean of
+
+POPGYM = "POPGym, PPO, best of 13 models, 15 M steps, maximum over epochs (Morad et al., 2023, appendix)"
+MEMOROIDS = "DDQN with memoroids, 10 k to 20 k episodes (Morad et al., 2024, read off a figure)"
+SHM = "Stable Hadamard Memory, 15 M steps (Le et al., 2024)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An environment, the budget, and the best figure published for it."""
+
+    name: str
+    env_id: str
+    steps: int
+    published: float | None
+    source: str
+    preset: str = "recall"
+    env_kwargs: tuple[tuple[str, Any], ...] = ()
+    seeds: int = 3
+    systems: tuple[str, ...] = ("scan_ntm",)
+    greatest: float | None = 1.0  # return, where there is one
+
+    @property
+    def title(self) -> str:
+        arguments = ", ".join(f"{name}={value}" for name, value in self.env_kwargs)
+        short = self.env_id.rpartition(":")[2].removeprefix("popgym-").removesuffix("-v0")
+        return f"{short}({arguments})" if arguments else short
+
+
+def popgym(task: str) -> str:
+    return f"popgym-{task}-v0"
+
+
+THREE = ("scan_ntm", "lstm", "none")
+PEERS_OF_OURS = ("frame_stack", "tf_agents", "recurrent_ppo", "tianshou")
+BASELINES = (*THREE, *PEERS_OF_OURS)
+CONTROL = ("lstm", "scan_ntm", "none")  # the preset's own core first
+CONTROL_BASELINES = (*CONTROL, *PEERS_OF_OURS)
+# From the top down: what is measured first.
+ROWS = (
+    Row(
+        "repeat_previous_easy", popgym("RepeatPreviousEasy"), 50_000, 1.0, POPGYM, seeds=5, systems=BASELINES
+    ),
+    Row("repeat_first_easy", popgym("RepeatFirstEasy"), 50_000, 1.0, MEMOROIDS, seeds=5),
+    Row("repeat_first_medium", popgym("RepeatFirstMedium"), 400_000, 1.0, POPGYM),
+    Row(
+        "repeat_previous_2_10",
+        "popgym_sizes:RepeatPrevious-v0",
+        200_000,
+        1.0,
+        MEMOROIDS,
+        env_kwargs=(("num_decks", 2), ("k", 10)),
+        seeds=5,
+    ),
+    Row("autoencode_easy", popgym("AutoencodeEasy"), 300_000, 0.495, SHM, seeds=5, systems=BASELINES),
+    Row("repeat_previous_medium", popgym("RepeatPreviousMedium"), 200_000, 0.789, POPGYM, systems=THREE),
+    Row("repeat_previous_hard", popgym("RepeatPreviousHard"), 400_000, 0.191, POPGYM),
+    Row("autoencode_medium", popgym("AutoencodeMedium"), 800_000, -0.420, POPGYM),
+    Row("autoencode_hard", popgym("AutoencodeHard"), 1_500_000, -0.448, POPGYM),
+    Row("count_recall_easy", popgym("CountRecallEasy"), 1_000_000, 0.575, MEMOROIDS),
+    Row("count_recall_medium", popgym("CountRecallMedium"), 2_000_000, -0.519, POPGYM),
+    Row("count_recall_hard", popgym("CountRecallHard"), 2_000_000, -0.470, POPGYM),
+    Row(
+        "repeat_previous_10_256",
+        "popgym_sizes:RepeatPrevious-v0",
+        1_000_000,
+        None,
+        "",
+        env_kwargs=(("num_decks", 10), ("k", 256)),
+    ),
+    Row("autoencode_6", "popgym_sizes:Autoencode-v0", 3_000_000, None, "", env_kwargs=(("num_decks", 6),)),
+    Row(
+        "memory_len_30",
+        "memory_chain:MemoryChain-v0",
+        310_000,
+        None,
+        "",
+        env_kwargs=(("length", 30),),
+        systems=THREE,
+    ),
+    Row("memory_len_100", "memory_chain:MemoryChain-v0", 500_000, None, "", env_kwargs=(("length", 100),)),
+    Row(
+        "memory_size_10",
+        "memory_chain:MemoryChain-v0",
+        100_000,
+        None,
+        "",
+        env_kwargs=(("length", 2), ("bits", 10)),
+        systems=THREE,
+    ),
+    *(
+        Row(
+            f"position_only_cartpole_{size.lower()}",
+            popgym(f"PositionOnlyCartPole{size}"),
+            steps,
+            1.0,
+            POPGYM,
+            preset="control",
+            systems=systems,
+        )
+        for size, steps, systems in (
+            ("Easy", 100_000, CONTROL_BASELINES),
+            ("Medium", 150_000, CONTROL),
+            ("Hard", 150_000, CONTROL),
+        )
+    ),
+    *(
+        Row(
+            f"noisy_position_only_cartpole_{size.lower()}",
+            popgym(f"NoisyPositionOnlyCartPole{size}"),
+            150_000,
+            published,
+            POPGYM,
+            preset="control",
+            systems=CONTROL,
+        )
+        for size, published in (("Medium", 0.659), ("Hard", 0.404))
+    ),
+    Row(
+        "flicker_breakout",
+        "flicker:Breakout-v0",
+        500_000,
+        None,
+        "",
+        preset="atari",
+        systems=("lstm", "none"),
+        greatest=None,
+    ),
+    *(
+        Row(f"fast_{name}", popgym(task), 50_000, 1.0, POPGYM, preset="fast", systems=("lstm",))
+        for name, task in (
+            ("repeat_previous_easy", "RepeatPreviousEasy"),
+            ("position_only_cartpole_easy", "PositionOnlyCartPoleEasy"),
+        )
+    ),
+)
+SYSTEMS = {
+    "scan_ntm": "external memory (ScanNTM)",
+    "lstm": "LSTM",
+    "none": "no memory",
+    "frame_stack": "the last 4 frames",
+    "tf_agents": "TF-Agents' DqnAgent and QRnnNetwork, LSTM",
+    "recurrent_ppo": "sb3-contrib's RecurrentPPO, LSTM",
+    "tianshou": "tianshou's recurrent double DQN, LSTM",
+}
+# Of those, what runs in PyTorch, with settings of its own.
+PYTORCH = ("recurrent_ppo", "tianshou")
+
+
+def results_of(row: Row) -> list[dict]:
+    path = RESULTS / f"{row.name}.json"
+    return json.loads(path.read_text())["runs"] if path.exists() else []
