@@ -24,6 +24,8 @@ class Flicker(gym.ObservationWrapper):
     def reset(self, *, seed=None, options=None):
         if seed is not None:
             self._random = np.random.default_rng(seed)
+            # MinAtar repeats the last action now and then, that of the episode before included.
+            self.unwrapped.game.last_action = 0
         return super().reset(seed=seed, options=options)
 
     def observation(self, observation):

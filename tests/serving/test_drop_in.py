@@ -21,11 +21,11 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
 from tests.serving.fake_upstream import BackgroundLoop
+from tests.serving.predict_requests import predict_request
 from tests.serving.test_server import post, start
 from tfmem.export import load_policy
 from tfmem.serving import PolicyClient, ServerError
@@ -174,17 +174,8 @@ def test_rest_errors(addresses, method, path, body, statuses, said):
 # gRPC
 
 
-def request(inputs, *, name=NAME, signature="", version=None, label=None):
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = name
-    message.model_spec.signature_name = signature
-    if version is not None:
-        message.model_spec.version.value = version
-    if label is not None:
-        message.model_spec.version_label = label
-    for key, value in inputs.items():
-        message.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return message
+def request(inputs, *, name=NAME, **spec):
+    return predict_request(inputs, name=name, **spec)
 
 
 def step_inputs(policy, observations):

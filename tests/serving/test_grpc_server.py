@@ -21,10 +21,10 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
+from tests.serving.predict_requests import predict_request
 from tests.serving.test_server import post, start
 from tfmem.errors import InvalidInput
 from tfmem.serving.server import server
@@ -111,16 +111,8 @@ def served(base):
         yield served
 
 
-def request(total, *, name="counter", version=None, label=None, signature="", key="total"):
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = name
-    message.model_spec.signature_name = signature
-    if version is not None:
-        message.model_spec.version.value = version
-    if label is not None:
-        message.model_spec.version_label = label
-    message.inputs[key].CopyFrom(tf.make_tensor_proto(np.asarray(total, np.int64)))
-    return message
+def request(total, *, name="counter", key="total", **spec):
+    return predict_request({key: np.asarray(total, np.int64)}, name=name, **spec)
 
 
 def totals(answer, key="total"):
