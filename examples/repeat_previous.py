@@ -9,6 +9,7 @@ import tfmem.xla  # noqa: F401  # isort: skip  (before XLA compiles)
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -43,16 +44,19 @@ def next_folder(parent: Path) -> Path:
 def play_through_server(base: Path, name: str):
     """Starts `tfmem serve`, plays through it with the memory carried by the client, stops it."""
     command = [sys.executable, "-m", "tfmem", "serve", str(base), "--rest-port", "0", "--grpc-port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        ready = server.stdout.readline()
-        if not ready.startswith("ready at "):
-            raise SystemExit("the server did not start")
-        with PolicyClient(ready.split()[2], name) as client:
-            return evaluate(client.pinned(), load(ENV_ID), episodes=PLAYED_EPISODES, seed=SEED)
-    finally:
-        server.terminate()
-        server.wait()
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            ready = server.stdout.readline()
+            if not ready.startswith("ready at "):
+                server.wait()
+                log.seek(0)
+                raise SystemExit(f"the server did not start: {log.read()}")
+            with PolicyClient(ready.split()[2], name) as client:
+                return evaluate(client.pinned(), load(ENV_ID), episodes=PLAYED_EPISODES, seed=SEED)
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def main() -> None:
