@@ -1,11 +1,13 @@
-"""Serving: what a step costs through the local server, and what batching gives.
+"""Serving: what a step costs through the local server, what batching gives, and the first request.
 
     python benchmarks/serving.py
 
-Serves the committed policy and loads the server from another process over loopback with the official stubs.
-Each figure is the median of several rounds in which what is compared takes turns. Results go to
-benchmarks/results/serving.json.
+Serves the committed policy, and untrained ones that are larger, and loads the server from another process over
+loopback with the official stubs. Each figure is the median of several rounds in which what is compared takes
+turns. Results go to benchmarks/results/serving.json.
 """
+
+import tfmem.quiet  # noqa: F401  # isort: skip  (before TensorFlow)
 
 import argparse
 import asyncio
@@ -13,6 +15,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,33 +25,61 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from machine import provenance
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+from tf_agents.specs import tensor_spec
+
+from tfmem.agents import MemoryPolicy
+from tfmem.export import export_policy
+from tfmem.networks import LSTMConfig, MemoryQNetwork, NetworkConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "repeat_previous"
+COMMITTED = ROOT / "saved_models" / MODEL / "1"
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 ROUNDS = 5
 SECONDS = 4.0
 SESSIONS = 64
+LSTM_UNITS = (512, 2048)
+BATCHED = ("--batch-timeout-micros", "1000")
+STARTS = 5
+
+
+def untrained(base: Path, units: int) -> Path:
+    """An LSTM policy of so many units, exported."""
+    network = MemoryQNetwork(
+        tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3),
+        tensor_spec.BoundedTensorSpec([], tf.int32, 0, 3),
+        NetworkConfig(core=LSTMConfig(units=units), hidden=units),
+    )
+    network.create_variables()
+    return export_policy(MemoryPolicy(network), base / f"lstm_{units}").path
 
 
 @contextlib.contextmanager
-def server(*options: str) -> Iterator[str]:
-    """A local server in a process of its own; yields the address of gRPC."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tfmem", "serve", str(ROOT / "saved_models"), "--versions", "1"),
-            *("--rest-port", "0", "--grpc-port", "0", *options),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield process.stdout.readline().split()[4].removeprefix("grpc://")
-    finally:
-        process.terminate()
-        process.wait()
+def server(version: Path, *options: str) -> Iterator[str]:
+    """A local server of a version in a process of its own; yields the address of gRPC."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / MODEL).mkdir()
+        (Path(folder) / MODEL / version.name).symlink_to(version)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tfmem", "serve", folder),
+                *("--rest-port", "0", "--grpc-port", "0", *options),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            yield process.stdout.readline().split()[4].removeprefix("grpc://")
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def first_request(version: Path) -> predict_pb2.PredictRequest:
@@ -108,6 +139,21 @@ def in_process(version: Path) -> list[float]:
     return latencies[len(latencies) // 10 :]
 
 
+async def first_and_later(address: str, request: predict_pb2.PredictRequest) -> tuple[float, float]:
+    """The first step's latency after a server has loaded, and the median of 200 more, in milliseconds."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = MODEL
+        await model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status)  # connects
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        latencies = []
+        for _ in range(201):
+            started = time.perf_counter()
+            await stub.Predict(request)
+            latencies.append(1e3 * (time.perf_counter() - started))
+    return latencies[0], median(latencies[1:])
+
+
 def summary(latencies: list[float], sessions: int) -> dict[str, float]:
     p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
     return {
@@ -123,36 +169,68 @@ def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {key: round(median(one[key] for one in rounds), 3) for key in rounds[0]}
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
-    versions = (path.parent for path in (ROOT / "saved_models" / MODEL).glob("*/saved_model.pb"))
-    version = max(versions, key=lambda path: int(path.name))
+def measure(version: Path) -> dict[str, dict[str, float]]:
+    """One and many sessions, with batching and without, and the same function called in this process."""
     request = first_request(version)
     rounds: dict[str, list[dict[str, float]]] = {}
-    with server() as batched, server("--max-batch-size", "1") as alone:
+    with (
+        server(version) as default,
+        server(version, *BATCHED) as batched,
+        server(version, "--max-batch-size", "1") as alone,
+    ):
         for number in range(ROUNDS):
-            for name, one in (
-                ("in process", lambda: summary(in_process(version), 1)),
-                ("one client", lambda: summary(asyncio.run(load(batched, request, 1)), 1)),
-                ("64 clients", lambda: summary(asyncio.run(load(batched, request, SESSIONS)), SESSIONS)),
-                (
-                    "64 clients, no batching",
-                    lambda: summary(asyncio.run(load(alone, request, SESSIONS)), SESSIONS),
-                ),
+            rounds.setdefault("in process", []).append(summary(in_process(version), 1))
+            for name, address, sessions in (
+                ("one client", default, 1),
+                ("64 clients", default, SESSIONS),
+                ("64 clients, wait 1 ms", batched, SESSIONS),
+                ("64 clients, no batching", alone, SESSIONS),
             ):
-                rounds.setdefault(name, []).append(one())
-                print(number, name, medians(rounds[name][-1:]), flush=True)
-    found = {name: medians(each) for name, each in rounds.items()}
+                found = summary(asyncio.run(load(address, request, sessions)), sessions)
+                rounds.setdefault(name, []).append(found)
+                print(number, name, medians([found]), flush=True)
+    return {name: medians(each) for name, each in rounds.items()}
+
+
+def measure_first(version: Path) -> dict[str, float]:
+    """The first request after each of several starts, against the median of later ones."""
+    request = first_request(version)
+    starts = []
+    for _ in range(STARTS):
+        with server(version) as address:
+            first, later = asyncio.run(first_and_later(address, request))
+        starts.append({"first_ms": first, "later_ms": later, "ratio": first / later})
+    return medians(starts)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
+    # As the server computes, so does the call in this process that it is compared with.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        versions = {MODEL: COMMITTED} | {
+            f"lstm_{units}": untrained(Path(folder), units) for units in LSTM_UNITS
+        }
+        measured = {name: measure(version) for name, version in versions.items()}
+        first = measure_first(versions[MODEL])
     result = {
         **provenance(),
-        "model": MODEL,
         "rounds": ROUNDS,
         "seconds": SECONDS,
-        "added_by_grpc_ms": round(found["one client"]["p50_ms"] - found["in process"]["p50_ms"], 3),
-        "batching_gives": round(
-            found["64 clients"]["steps_per_s"] / found["64 clients, no batching"]["steps_per_s"], 2
-        ),
-        "measured": found,
+        "added_by_grpc_ms": {
+            name: round(found["one client"]["p50_ms"] - found["in process"]["p50_ms"], 3)
+            for name, found in measured.items()
+        },
+        "batching_gives": {
+            name: round(
+                found["64 clients, wait 1 ms"]["steps_per_s"] / found["64 clients, no batching"]["steps_per_s"],
+                2,
+            )
+            for name, found in measured.items()
+        },
+        "first_request": first,
+        "measured": measured,
     }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

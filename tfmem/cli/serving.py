@@ -24,6 +24,9 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--grpc-port", type=click.IntRange(0, 65535), default=8500, show_default=True)
 @click.option("--max-batch-size", type=int, default=64, show_default=True, help="Rows computed together.")
 @click.option("--batch-timeout-micros", type=int, default=0, show_default=True, help="Wait for more rows.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Cores that compute one batch."
+)
 @click.option("--max-concurrency", type=int, default=128, show_default=True, help="Requests at a time.")
 @click.option("--request-timeout-s", type=float, default=30.0, show_default=True)
 @click.option("--max-request-mib", type=int, default=64, show_default=True)
@@ -37,6 +40,7 @@ def serve(
     versions: int,
     max_batch_size: int,
     batch_timeout_micros: int,
+    threads: int,
     token_file: Path | None,
     **listening: Any,
 ) -> None:
@@ -52,6 +56,8 @@ def serve(
 
     with working("loading"):
         try:
+            import tensorflow as tf
+
             from tfmem.serving.server import Batching, ServerConfig, discover, read_config
             from tfmem.serving.server import serve as serve_models
             from tfmem.serving.server.logs import log_as_json
@@ -69,6 +75,9 @@ def serve(
         else:
             raise InvalidInput("give either BASE, a folder of models, or --model-config FILE")
         source()  # fails before anything is set up
+        # Waking threads for a small policy's operations costs more than the operations do.
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     log_as_json()
 
     def ready(url: str, grpc_address: str, available: dict[str, list[int]]) -> None:

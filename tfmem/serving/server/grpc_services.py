@@ -5,7 +5,6 @@ from functools import partial
 from typing import NoReturn
 
 import grpc
-import tensorflow as tf
 from google.protobuf import message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -23,7 +22,7 @@ from tfmem.serving.server.models import Models
 from tfmem.serving.server.predictions import Predictions
 from tfmem.serving.server.request_error import RequestError, bad_request
 from tfmem.serving.server.servable import DEFAULT_SIGNATURE, Servable
-from tfmem.serving.server.tensor_protos import read_tensors
+from tfmem.serving.server.tensor_protos import read_tensors, write_tensor
 
 _STATE = get_model_status_pb2.ModelVersionStatus.State
 
@@ -53,7 +52,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             await _abort(context, error)
         response = predict_pb2.PredictResponse(model_spec=_spec(spec, servable))
         for name in wanted:
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
+            response.outputs[name].CopyFrom(write_tensor(outputs[name]))
         return response
 
     async def GetModelMetadata(

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfmem.serving.server.request_error import bad_request
 from tfmem.serving.server.servable import Signature
@@ -28,10 +29,12 @@ def read_inputs(request: dict[str, Any], signature: Signature) -> dict[str, np.n
         columns = _columns_of_rows(request["instances"], names)
     else:
         columns = _named(request["inputs"], names, "inputs")
-    return {
+    inputs = {
         name: _to_array(name, columns[name], np.dtype(spec.dtype.as_numpy_dtype))
         for name, spec in signature.inputs.items()
     }
+    signature.check({name: (tf.as_dtype(value.dtype), value.shape) for name, value in inputs.items()})
+    return inputs
 
 
 def write_outputs(request: dict[str, Any], outputs: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -60,11 +60,12 @@ class Predictions:
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"the server is saturated: {self._running} requests are being answered; try again later",
             )
+        columns = call.columns(inputs)
         limit = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         started = time.perf_counter()
         self._running += 1
         self.metrics.in_flight.set(self._running)
-        answer = asyncio.get_running_loop().run_in_executor(self._threads, call, inputs)
+        answer = asyncio.get_running_loop().run_in_executor(self._threads, call, columns)
         # A thread cannot be stopped: its place is taken until it is done, whoever still waits for it.
         answer.add_done_callback(self._finished)
         try:
@@ -73,7 +74,7 @@ class Predictions:
             message = f"no answer within {limit:g} s"
             raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from error
         self.metrics.runtime.observe(time.perf_counter() - started)
-        return outputs
+        return {name: output.numpy() for name, output in outputs.items()}
 
     def _finished(self, answer: asyncio.Future) -> None:
         self._running -= 1

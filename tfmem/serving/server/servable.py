@@ -49,7 +49,7 @@ class Batching:
 
 
 class Signature:
-    """A function of a loaded model, on arrays by name.
+    """A function of a loaded model, by names.
 
     Attributes:
       inputs: the spec of every input by name.
@@ -59,26 +59,36 @@ class Signature:
     def __init__(self, function, batching: Batching):
         self.inputs: dict[str, tf.TensorSpec] = dict(function.structured_input_signature[1])
         self.outputs: list[str] = sorted(function.structured_outputs)
+        self._body = self._plain(function)
+        self._types = [output.dtype for output in self._body.outputs]
         specs = [*self.inputs.values(), *function.structured_outputs.values()]
         rows = all(spec.shape.rank and spec.shape[0] is None for spec in specs)
         shared = batching.max_batch_size > 1 and rows
-        self._call = self._batched(function, batching) if shared else self._plain(function)
+        self._run = self._in_batches if shared else self._alone
+        self._batching = batching
+        # Batchers of one name are one batcher, which would mix models.
+        self._batcher = uuid4().hex
 
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def columns(self, inputs: Mapping[str, np.ndarray]) -> list[tf.Tensor]:
+        """The arguments of a call, of inputs that passed `check`."""
+        return [tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()]
+
+    def __call__(self, columns: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Computes the outputs; may wait for a batch to fill.
 
+        Args:
+          columns: of `columns`.
+
         Raises:
-          RequestError: when the inputs do not fit, or too many wait already.
+          RequestError: when the model refuses the values, or too many requests wait already.
         """
-        self.check({name: (tf.as_dtype(value.dtype), value.shape) for name, value in inputs.items()})
         try:
-            columns = [tf.constant(inputs[name], spec.dtype) for name, spec in self.inputs.items()]
-            answer = self._call(*columns)
+            answer = self._run(columns)
         except tf.errors.InvalidArgumentError as error:
             raise bad_request(_gist(error)) from error
         except tf.errors.UnavailableError as error:  # the scheduler's queue is full
             raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, _gist(error)) from error
-        return dict(zip(self.outputs, (part.numpy() for part in answer), strict=True))
+        return dict(zip(self.outputs, answer, strict=True))
 
     def check(self, inputs: Mapping[str, tuple[tf.DType, Sequence[int]]]) -> None:
         """Raises `RequestError` unless inputs of these types and shapes fit."""
@@ -112,28 +122,27 @@ class Signature:
 
         return tf.function(call, autograph=False).get_concrete_function(*self.inputs.values())
 
-    def _batched(self, function, batching: Batching):
-        """`function` behind TensorFlow's batch scheduler: rows of several callers are computed together."""
-        body = self._plain(function)
-        # Batchers of one name are one batcher, which would mix models.
-        name = uuid4().hex
+    # Both operations are called as they are: a traced function around them would run Python for longer than a
+    # small policy computes, in threads that compete for the interpreter.
 
-        def call(*columns):
-            return tf.raw_ops.BatchFunction(
-                in_tensors=list(columns),
-                captured_tensors=body.captured_inputs,
-                f=body,
-                Tout=[output.dtype for output in body.outputs],
-                num_batch_threads=_BATCHES_AT_A_TIME,
-                max_batch_size=_MAX_ROWS,  # of a request, which is split into allowed sizes
-                allowed_batch_sizes=batching.allowed_sizes,
-                batch_timeout_micros=batching.timeout_micros,
-                max_enqueued_batches=_REQUESTS_THAT_WAIT * max(1, _MAX_ROWS // batching.max_batch_size),
-                enable_large_batch_splitting=True,
-                shared_name=name,
-            )
+    def _alone(self, columns: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        arguments = [*columns, *self._body.captured_inputs]
+        return tf.raw_ops.StatefulPartitionedCall(args=arguments, Tout=self._types, f=self._body)
 
-        return tf.function(call, autograph=False).get_concrete_function(*self.inputs.values())
+    def _in_batches(self, columns: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return tf.raw_ops.BatchFunction(
+            in_tensors=columns,
+            captured_tensors=self._body.captured_inputs,
+            f=self._body,
+            Tout=self._types,
+            num_batch_threads=_BATCHES_AT_A_TIME,
+            max_batch_size=_MAX_ROWS,  # of a request, which is split into allowed sizes
+            allowed_batch_sizes=self._batching.allowed_sizes,
+            batch_timeout_micros=self._batching.timeout_micros,
+            max_enqueued_batches=_REQUESTS_THAT_WAIT * max(1, _MAX_ROWS // self._batching.max_batch_size),
+            enable_large_batch_splitting=True,
+            shared_name=self._batcher,
+        )
 
 
 class Servable:
@@ -175,7 +184,8 @@ class Servable:
             log = prediction_log_pb2.PredictionLog.FromString(record)
             request = log.predict_log.request
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-            self.signature(request.model_spec.signature_name)(inputs)
+            signature = self.signature(request.model_spec.signature_name)
+            signature(signature.columns(inputs))
 
 
 def _gist(error: tf.errors.OpError) -> str:

@@ -1,11 +1,12 @@
-"""Tensors of gRPC requests as arrays, once they are known to fit."""
+"""Tensors of gRPC requests as arrays, once they are known to fit, and arrays as tensors of answers."""
 
+import functools
 import math
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
 
 from tfmem.serving.server.request_error import bad_request
 from tfmem.serving.server.servable import Signature
@@ -38,6 +39,22 @@ def _declared(name: str, tensor: tensor_pb2.TensorProto) -> tuple[tf.DType, list
     if math.prod(shape) > _MAX_ELEMENTS:
         raise bad_request(f"input {name!r} has more than {_MAX_ELEMENTS} elements: send fewer rows")
     return dtype, shape
+
+
+def write_tensor(array: np.ndarray) -> tensor_pb2.TensorProto:
+    """An output as a tensor, its numbers as bytes."""
+    if array.dtype == object:
+        return tf.make_tensor_proto(array)
+    return tensor_pb2.TensorProto(
+        dtype=tf.as_dtype(array.dtype).as_datatype_enum,
+        tensor_shape=_shape(array.shape),
+        tensor_content=array.tobytes(),
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(sizes: tuple[int, ...]) -> tensor_shape_pb2.TensorShapeProto:
+    return tf.TensorShape(sizes).as_proto()
 
 
 def _to_array(name: str, tensor: tensor_pb2.TensorProto) -> np.ndarray:
