@@ -17,8 +17,6 @@ import itertools
 import json
 import random
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,9 +27,9 @@ from typing import Any
 
 import aiohttp
 import numpy as np
-import psutil
 import tensorflow as tf
 from machine import provenance
+from processes import Process, free_port
 from tf_agents.specs import tensor_spec
 
 from tfmem.agents import MemoryPolicy
@@ -49,35 +47,6 @@ KILL_S = 25.0
 TOLERANCE = 1e-4
 
 
-class Process:
-    """A server that can be killed and started again on its port."""
-
-    def __init__(self, name: str, *command: str, says_ready: bool = True):
-        self.name = name
-        self._command = command
-        self._says_ready = says_ready
-        self.start()
-
-    def start(self) -> None:
-        """Starts it; one that says so is ready then."""
-        self._running = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        if self._says_ready:
-            assert self._running.stdout is not None
-            self.ready = self._running.stdout.readline()
-            assert self.ready, f"{self.name} did not start"
-
-    def kill(self) -> None:
-        """Ends it as a crash would."""
-        self._running.kill()
-        self._running.wait()
-
-    def resident_mib(self) -> float:
-        """Its memory now."""
-        return round(psutil.Process(self._running.pid).memory_info().rss / 2**20, 1)
-
-
 @dataclass
 class Record:
     """What the sessions saw."""
@@ -88,12 +57,6 @@ class Record:
     statuses: Counter[str] = field(default_factory=Counter)
     versions: Counter[int] = field(default_factory=Counter)
     undocumented: list[str] = field(default_factory=list)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def export_kinds(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.serving import fakes
+from tests.serving.certificates import make_certificate
 from tfmem.errors import InvalidInput
 from tfmem.export import load_policy
 from tfmem.serving import AsyncPolicyClient, PolicyClient, ServerError, VersionGone
@@ -272,14 +273,7 @@ def test_the_token_is_sent(connect, policies):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate for 127.0.0.1, signed by itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
-    )
-    subprocess.run([*command.split(), "-out", chain, "-keyout", key], check=True, capture_output=True)
-    return chain, key
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

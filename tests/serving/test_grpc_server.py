@@ -24,6 +24,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tests.serving.certificates import make_certificate
 from tests.serving.predict_requests import predict_request
 from tests.serving.test_server import post, start
 from tfmem.errors import InvalidInput
@@ -460,10 +461,11 @@ def test_more_large_requests_than_may_wait_are_refused_and_the_others_answered(b
                 assert totals(call.result()) == [value + 2 for value in sent]
 
 
-def test_an_empty_token_is_refused(tmp_path):
-    """It would not be asked for."""
-    with pytest.raises(InvalidInput, match="token must be none, or some text"):
-        server.ServerConfig(token="")
+@pytest.mark.parametrize("token", ["", "a\nb", "clé", "secret "])
+def test_a_token_that_no_header_carries_is_refused(token):
+    """An empty one would not be asked for."""
+    with pytest.raises(InvalidInput, match="token must be printable ASCII text on one line"):
+        server.ServerConfig(token=token)
 
 
 def test_a_token_is_required_where_one_is_set(base):
@@ -482,16 +484,7 @@ def test_a_token_is_required_where_one_is_set(base):
 
 
 def test_tls_on_both_ports(base, tmp_path):
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = make_certificate(tmp_path)
     with Served(lambda: discover(base, keep=1), tls_certificate=certificate, tls_key=key) as served:
         assert served.url.startswith("https://")
         answer = requests.get(f"{served.url}/v1/models/counter", verify=str(certificate), timeout=20)

@@ -15,11 +15,33 @@ from tfmem.errors import InvalidInput
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
+def _read_token(context: click.Context, parameter: click.Parameter, path: Path | None) -> str | None:
+    # What is not ASCII is no token, and is refused as such.
+    return None if path is None else path.read_text(encoding="ascii", errors="replace").strip()
+
+
+def _listening(command: Callable) -> Callable:
+    """Adds the options of `tfmem.serving.listening.Listening`."""
+    options = [
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+        click.option("--tls-certificate", type=_FILE, help="PEM; with --tls-key everything here speaks TLS."),
+        click.option("--tls-key", type=_FILE),
+        click.option(
+            *("--token-file", "token"),
+            type=_FILE,
+            callback=_read_token,
+            help="Holds a bearer token that requests must carry.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("base", required=False, type=click.Path(path_type=Path))
 @click.option("--model-config", type=_FILE, help="TF Serving's models.config, in place of BASE.")
 @click.option("--versions", type=click.IntRange(1), default=2, show_default=True, help="Kept of each model.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True)
 @click.option("--grpc-port", type=click.IntRange(0, 65535), default=8500, show_default=True)
 @click.option("--max-batch-size", type=int, default=64, show_default=True, help="Rows computed together.")
@@ -30,9 +52,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--max-concurrency", type=int, default=128, show_default=True, help="Requests at a time.")
 @click.option("--request-timeout-s", type=float, default=30.0, show_default=True)
 @click.option("--max-request-mib", type=int, default=64, show_default=True)
-@click.option("--tls-certificate", type=_FILE, help="PEM; with --tls-key both ports speak TLS.")
-@click.option("--tls-key", type=_FILE)
-@click.option("--token-file", type=_FILE, help="Holds a bearer token that requests must carry.")
+@_listening
 @reports_errors
 def serve(
     base: Path | None,
@@ -41,7 +61,6 @@ def serve(
     max_batch_size: int,
     batch_timeout_micros: int,
     threads: int,
-    token_file: Path | None,
     **listening: Any,
 ) -> None:
     """Serve models over TF Serving's REST and gRPC APIs.
@@ -65,7 +84,6 @@ def serve(
             raise InvalidInput(f"tfmem serve needs {error.name}: pip install 'tfmem[serve]'") from error
         config = ServerConfig(
             batching=Batching(max_batch_size=max_batch_size, timeout_micros=batch_timeout_micros),
-            token=token_file.read_text().strip() if token_file else None,
             **listening,
         )
         if base is not None and model_config is None:
@@ -90,7 +108,6 @@ def serve(
 @click.command()
 @click.argument("upstream")
 @click.option("--port", type=click.IntRange(0, 65535), default=8600, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--store",
     default="memory",
@@ -102,9 +119,23 @@ def serve(
 @click.option("--max-sessions", default=100_000, show_default=True, help="Cap on sessions.")
 @click.option("--max-in-flight", default=256, show_default=True, help="Requests answered at a time.")
 @click.option("--request-timeout-s", default=10.0, show_default=True, help="For the upstream, and the store.")
+@click.option(
+    *("--upstream-token-file", "upstream_token"),
+    type=_FILE,
+    callback=_read_token,
+    help="Holds a bearer token to send to UPSTREAM.",
+)
+@click.option(
+    "--upstream-ca-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="PEM; certificates to check UPSTREAM's against, by default the usual ones.",
+)
+@_listening
 @reports_errors
 def gateway(**options: Any) -> None:
-    """Keep the memory of sessions with a policy behind UPSTREAM, TF Serving's gRPC address HOST:PORT.
+    """Keep the memory of sessions with a policy behind UPSTREAM, TF Serving's gRPC address.
+
+    UPSTREAM is HOST:PORT, or grpcs://HOST:PORT with TLS.
 
     Gateways with one Redis share their sessions. Stops on Ctrl-C or SIGTERM, once running requests are
     answered.

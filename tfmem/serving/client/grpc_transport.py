@@ -39,7 +39,7 @@ class GrpcTransport:
 
     def __init__(self, server: Server):
         self._server = server
-        self._channel = _channel(grpc, server)
+        self._channel = open_channel(grpc, server)
 
     def send(self, request: GrpcRequest, timeout_s: float) -> Any:
         """The response's message; `ServerError` for any other end."""
@@ -60,7 +60,7 @@ class AsyncGrpcTransport:
 
     def __init__(self, server: Server):
         self._server = server
-        self._channel = _channel(grpc.aio, server)
+        self._channel = open_channel(grpc.aio, server)
 
     async def send(self, request: GrpcRequest, timeout_s: float) -> Any:
         """See `GrpcTransport.send`."""
@@ -76,7 +76,8 @@ class AsyncGrpcTransport:
         await self._channel.close()
 
 
-def _channel(library: Any, server: Server) -> Any:
+def open_channel(library: Any, server: Server) -> Any:
+    """A channel of `grpc` or of `grpc.aio`, encrypted where the server's URL says so."""
     if not server.is_secure:
         return library.insecure_channel(server.target, options=_OPTIONS)
     certificates = None if server.ca_file is None else Path(server.ca_file).read_bytes()

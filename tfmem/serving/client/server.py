@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tfmem.errors import InvalidInput
+from tfmem.serving.bearer import authorization, check_token
 
 _SCHEMES = ("http", "https", "grpc", "grpcs")
 
@@ -39,8 +40,7 @@ class Server:
                 f"the server {self.url!r} must be a URL such as http://127.0.0.1:8501 for REST or"
                 " grpc://127.0.0.1:8500 for gRPC (https:// and grpcs:// with TLS)"
             )
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
-            raise InvalidInput("token must be printable ASCII text on one line")
+        check_token(self.token)
         if self.ca_file is not None and not self.is_secure:
             raise InvalidInput(f"ca_file needs TLS: use https:// or grpcs:// in place of {self.url}")
         if self.ca_file is not None and not Path(self.ca_file).is_file():
@@ -64,4 +64,4 @@ class Server:
     @property
     def headers(self) -> dict[str, str]:
         """What goes along with every request; names in lower case, as gRPC wants them."""
-        return {} if self.token is None else {"authorization": f"Bearer {self.token}"}
+        return {} if self.token is None else {"authorization": authorization(self.token)}

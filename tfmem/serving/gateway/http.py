@@ -21,6 +21,7 @@ Errors are `{"error"}` in one line, with the status:
 | status | when |
 | --- | --- |
 | 400 | the request or the observation does not fit |
+| 401 | a bearer token is asked for (`tfmem.serving.listening`), and is missing or wrong |
 | 404 | no such session; on starting or resetting, no such model, version or label |
 | 409 | the id is taken; another call is being answered on the session |
 | 410 | the version that the episode is pinned to is no longer served; a reset goes on with fresh memory |

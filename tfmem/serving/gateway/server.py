@@ -6,22 +6,25 @@ import dataclasses
 import math
 from collections.abc import AsyncIterator, Callable
 
-from aiohttp import web
-
-from tfmem.errors import InvalidInput, require
+from tfmem.errors import require
 from tfmem.serving.gateway.http import Gateway
 from tfmem.serving.gateway.redis_store import RedisStore
 from tfmem.serving.gateway.session_store import MemoryStore, SessionStore
 from tfmem.serving.gateway.upstream import Upstream
+from tfmem.serving.listening import Listening, http_server
+
+# How long calls that are being answered get when the gateway is told to stop.
+_DRAIN_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GatewayConfig:
-    """What a gateway is started with.
+class GatewayConfig(Listening):
+    """What a gateway is started with; see also `Listening`.
 
     Args:
-      upstream: the gRPC address of TF Serving or `tfmem serve`.
-      host: address to listen on.
+      upstream: the gRPC address of TF Serving or `tfmem serve`; `grpcs://` and the address for TLS.
+      upstream_token: a bearer token to send along.
+      upstream_ca_file: certificates (PEM) to check the upstream's against; by default the usual ones.
       port: port to listen on; 0 for any that is free.
       store: `memory`, or the URL of a Redis that gateways share.
       idle_timeout_s: seconds after which a session that nothing has acted on is forgotten.
@@ -34,7 +37,8 @@ class GatewayConfig:
     """
 
     upstream: str
-    host: str = "127.0.0.1"
+    upstream_token: str | None = dataclasses.field(default=None, repr=False)
+    upstream_ca_file: str | None = None
     port: int = 8600
     store: str = "memory"
     idle_timeout_s: float = 600.0
@@ -43,6 +47,7 @@ class GatewayConfig:
     request_timeout_s: float = 10.0
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("idle_timeout_s", "request_timeout_s"):
             value = getattr(self, name)
             require(0 < value < math.inf, name, value, "a number of seconds above 0")
@@ -60,19 +65,16 @@ async def running(config: GatewayConfig) -> AsyncIterator[str]:
     async with contextlib.AsyncExitStack() as stack:
         store = _store(config)
         stack.push_async_callback(store.close)
-        upstream = Upstream(config.upstream, timeout_s=config.request_timeout_s)
+        upstream = Upstream(
+            config.upstream,
+            timeout_s=config.request_timeout_s,
+            token=config.upstream_token,
+            ca_file=config.upstream_ca_file,
+        )
         stack.push_async_callback(upstream.close)
         gateway = Gateway(store, upstream, max_in_flight=config.max_in_flight)
-        runner = web.AppRunner(gateway.application(), access_log=None)
-        stack.push_async_callback(runner.cleanup)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, config.host, config.port).start()
-        except OSError as error:
-            raise InvalidInput(
-                f"cannot listen on {config.host}:{config.port}: {error.strerror}; change --host or --port"
-            ) from error
-        yield f"http://{config.host}:{runner.addresses[0][1]}"
+        listening = http_server(gateway.application(), config, config.port, option="--port", drain_s=_DRAIN_S)
+        yield await stack.enter_async_context(listening)
 
 
 def _store(config: GatewayConfig) -> SessionStore:

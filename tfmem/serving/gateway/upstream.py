@@ -1,6 +1,7 @@
 """The policies behind a TF Serving address, by gRPC with the official stubs, which bring TensorFlow along."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import grpc
@@ -10,6 +11,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from tfmem.errors import InvalidInput
 from tfmem.serving import wire
+from tfmem.serving.client.grpc_transport import open_channel
+from tfmem.serving.client.server import Server
 from tfmem.serving.gateway.sessions import Choice, ServedPolicy, SessionError
 
 _STATUSES = {
@@ -20,15 +23,6 @@ _STATUSES = {
     grpc.StatusCode.CANCELLED: 503,  # the server is stopping
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
-
-_OPTIONS = [
-    # A batch of memories is larger than gRPC's 4 MB.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # gRPC would wait for up to two minutes before it looks again at a server that was down.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
 
 # Readiness is asked for often, and by callers that wait for a second or so.
 _REACHED_S = 1.0
@@ -49,21 +43,23 @@ class Upstream:
     an unknown model or version, 429 when saturated, 503 when unavailable, 504 past the deadline, else 502.
 
     Args:
-      address: the server's gRPC address, `host:port` or `grpc://host:port`.
+      address: the server's gRPC address, `host:port` or `grpc://host:port`; `grpcs://host:port` for TLS.
       timeout_s: the deadline of each call.
+      token: a bearer token to send along.
+      ca_file: certificates (PEM) to check the server's against; by default the usual ones.
 
     Raises:
-      InvalidInput: when the address is no such address.
+      InvalidInput: when one of them cannot be right.
     """
 
-    def __init__(self, address: str, *, timeout_s: float):
-        target = address.removeprefix("grpc://")
-        host, _, port = target.rpartition(":")
-        if not host or not port.isdigit() or "/" in target:
-            raise InvalidInput(f"the upstream must be a gRPC address such as 127.0.0.1:8500, not {address!r}")
-        self._address = target
+    def __init__(
+        self, address: str, *, timeout_s: float, token: str | None = None, ca_file: str | None = None
+    ):
+        server = dataclasses.replace(_server(address), token=token, ca_file=ca_file)
+        self._address = server.target
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        self._metadata = tuple(server.headers.items())
+        self._channel = open_channel(grpc.aio, server)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     async def resolve(self, choice: Choice) -> ServedPolicy:
@@ -128,11 +124,24 @@ class Upstream:
 
     async def _call(self, method: Any, request: Any) -> Any:
         try:
-            return await method(request, timeout=self._timeout_s)
+            return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             status = _STATUSES.get(error.code(), 502)
             reason = " ".join((error.details() or error.code().name).split())
             raise UpstreamError(f"{self._address} answered {error.code().name}: {reason}", status) from error
+
+
+def _server(address: str) -> Server:
+    try:
+        server = Server(address if "://" in address else f"grpc://{address}")
+        if server.is_grpc:
+            return server
+    except InvalidInput:  # it would tell of REST, which is not spoken here
+        pass
+    raise InvalidInput(
+        f"the upstream must be a gRPC address such as 127.0.0.1:8500 or grpcs://127.0.0.1:8500,"
+        f" not {address!r}"
+    )
 
 
 def _spec(info: Any) -> dict[str, Any]:

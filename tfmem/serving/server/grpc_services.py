@@ -1,6 +1,5 @@
 """TF Serving's gRPC API on its official stubs: predictions, metadata, status and reload."""
 
-import hmac
 from functools import partial
 from typing import NoReturn
 
@@ -17,6 +16,8 @@ from tensorflow_serving.apis import (
 )
 
 from tfmem.errors import InvalidInput
+from tfmem.serving.bearer import is_authorized
+from tfmem.serving.listening import TOKEN_REQUIRED
 from tfmem.serving.server.model_config import check_config
 from tfmem.serving.server.models import Models
 from tfmem.serving.server.predictions import Predictions
@@ -141,18 +142,18 @@ class TokenRequired(grpc.aio.ServerInterceptor):
     """Refuses calls without `authorization: Bearer …` of a token, health checks excepted."""
 
     def __init__(self, token: str):
-        self._expected = f"Bearer {token}".encode()
+        self._token = token
 
     async def intercept_service(self, continuation, handler_call_details):
         """Lets a call through, or answers UNAUTHENTICATED."""
         if handler_call_details.method.startswith("/grpc.health."):
             return await continuation(handler_call_details)
         given = dict(handler_call_details.invocation_metadata).get("authorization", "")
-        if hmac.compare_digest(str(given).encode(), self._expected):
+        if is_authorized(str(given).encode(), self._token):
             return await continuation(handler_call_details)
 
         async def refuse(request, context):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a valid bearer token is required")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, TOKEN_REQUIRED)
 
         return grpc.unary_unary_rpc_method_handler(refuse)
 

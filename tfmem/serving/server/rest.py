@@ -1,12 +1,10 @@
 """TF Serving's REST API: predict, status and metadata; beside it metrics, health and readiness."""
 
-import hmac
 import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
 from aiohttp import web
 from google.protobuf import json_format
 
@@ -27,8 +25,6 @@ class RestApi:
     Args:
       predictions: what answers.
       max_request_bytes: larger requests are refused with 413.
-      token: where given, requests without `Authorization: Bearer …` of it are refused with 401, except health
-        and readiness.
       ready: whether the server takes requests now; for `/readyz`.
     """
 
@@ -37,20 +33,16 @@ class RestApi:
         predictions: Predictions,
         *,
         max_request_bytes: int,
-        token: str | None,
         ready: Callable[[], bool],
     ):
         self._predictions = predictions
         self._models = predictions.models
         self._max_request_bytes = max_request_bytes
-        self._token = token
         self._ready = ready
 
     def application(self) -> web.Application:
         """The routes as an aiohttp application."""
-        application = web.Application(
-            client_max_size=self._max_request_bytes, middlewares=[_errors, self._authorized]
-        )
+        application = web.Application(client_max_size=self._max_request_bytes, middlewares=[_errors])
         model = r"/v1/models/{model:[^/:]+}"
         for path in (model, model + r"/versions/{version:\d{1,18}}", model + r"/labels/{label:[^/:]+}"):
             application.router.add_get(path, self._status)
@@ -63,16 +55,6 @@ class RestApi:
         application.router.add_get("/readyz", self._readiness)
         application.router.add_route("*", "/{tail:.*}", _malformed)
         return application
-
-    @web.middleware
-    async def _authorized(self, request: web.Request, handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "")
-        free = self._token is None or request.path in ("/healthz", "/readyz")
-        # Headers may be bytes of any kind, which aiohttp keeps as lone surrogates.
-        expected = f"Bearer {self._token}".encode()
-        if not free and not hmac.compare_digest(given.encode(errors="surrogateescape"), expected):
-            raise RequestError(grpc.StatusCode.UNAUTHENTICATED, "a valid bearer token is required")
-        return await handler(request)
 
     async def _status(self, request: web.Request) -> web.Response:
         statuses = self._models.statuses(*_wanted(request))

@@ -3,17 +3,15 @@
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import grpc
-from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from tfmem.errors import InvalidInput, require
+from tfmem.serving.listening import Listening, http_server
 from tfmem.serving.server.grpc_services import (
     MessageRequired,
     ModelService,
@@ -33,12 +31,11 @@ _MIB = 1024**2
 DRAIN_S = 15.0
 
 
-@dataclass(frozen=True)
-class ServerConfig:
-    """How a server listens and what it lets through.
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig(Listening):
+    """How a server listens and what it lets through; see also `Listening`.
 
     Attributes:
-      host: address to listen on.
       rest_port: port of REST; 0 for any that is free.
       grpc_port: port of gRPC; the same.
       batching: how requests share a call of the model.
@@ -47,12 +44,8 @@ class ServerConfig:
       max_request_mib: larger requests are refused. A batch of memories in JSON is large: 128 slots of 20
         numbers take 50 kB for each.
       poll_s: seconds between two looks for new versions.
-      tls_certificate: PEM file; with it, and its key, both ports speak TLS.
-      tls_key: PEM file.
-      token: a bearer token that requests must carry.
     """
 
-    host: str = "127.0.0.1"
     rest_port: int = 8501
     grpc_port: int = 8500
     batching: Batching = field(default_factory=Batching)
@@ -60,17 +53,12 @@ class ServerConfig:
     request_timeout_s: float = 30.0
     max_request_mib: int = 64
     poll_s: float = 1.0
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    token: str | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         require(self.max_concurrency >= 1, "max_concurrency", self.max_concurrency, "at least 1")
         for name in ("request_timeout_s", "max_request_mib", "poll_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        pair = (self.tls_certificate, self.tls_key)
-        require(None not in pair or pair == (None, None), "TLS", pair, "a certificate and its key")
-        require(self.token != "", "token", self.token, "none, or some text")
 
 
 async def serve(
@@ -116,28 +104,13 @@ async def _keep_looking(models: Models, metrics: Metrics, every_s: float) -> Non
         metrics.set_available(models.available())
 
 
-@contextlib.asynccontextmanager
-async def _rest(predictions: Predictions, config: ServerConfig, stop: asyncio.Event) -> AsyncIterator[str]:
+def _rest(
+    predictions: Predictions, config: ServerConfig, stop: asyncio.Event
+) -> contextlib.AbstractAsyncContextManager[str]:
     api = RestApi(
-        predictions,
-        max_request_bytes=config.max_request_mib * _MIB,
-        token=config.token,
-        ready=lambda: not stop.is_set(),
+        predictions, max_request_bytes=config.max_request_mib * _MIB, ready=lambda: not stop.is_set()
     )
-    runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=DRAIN_S)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, config.host, config.rest_port, ssl_context=_tls(config)).start()
-        except OSError as error:
-            raise InvalidInput(
-                f"cannot listen on {config.host}:{config.rest_port}: {error.strerror}; "
-                "change --host or --rest-port"
-            ) from error
-        scheme = "https" if config.tls_certificate else "http"
-        yield f"{scheme}://{config.host}:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    return http_server(api.application(), config, config.rest_port, option="--rest-port", drain_s=DRAIN_S)
 
 
 @contextlib.asynccontextmanager
@@ -173,15 +146,3 @@ async def _grpc(predictions: Predictions, config: ServerConfig) -> AsyncIterator
     finally:
         await healthy.enter_graceful_shutdown()
         await server.stop(DRAIN_S)
-
-
-def _tls(config: ServerConfig) -> ssl.SSLContext | None:
-    if config.tls_certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.tls_certificate, config.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        pair = f"{config.tls_certificate} and {config.tls_key}"
-        raise InvalidInput(f"{pair} cannot be used for TLS: {error}") from error
-    return context
