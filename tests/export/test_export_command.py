@@ -25,18 +25,38 @@ def scalar(tmp_path_factory):
     return path
 
 
-def test_a_run_is_exported_with_its_serving_files_and_a_litert_model(tiny_config, tmp_path):
-    train(tiny_config, tmp_path / "run")
+@pytest.fixture(scope="module")
+def trained(tiny_config, tmp_path_factory):
+    """The folder of a run."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    train(tiny_config, path)
+    return path
+
+
+def test_a_run_is_exported_with_its_serving_files_and_a_litert_model(trained, tmp_path):
     base, config, lite = tmp_path / "models" / "p", tmp_path / "config", tmp_path / "p.tflite"
-    result = run(tmp_path / "run", base, "--serving-files", config, "--litert", lite, "--json")
+    result = run(trained, base, "--serving-files", config, "--litert", lite, "--json")
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert printed["version"] == 1
     assert printed["litert_bytes"] == lite.stat().st_size
+    assert printed["litert_agreement"] == 1.0
     assert printed["litert_q_difference"] < 1e-4
+    assert "agreement" not in printed
     files = sorted(file.name for file in config.iterdir())
     assert files == ["batching.config", "models.config", "monitoring.config"]
     assert 'name: "p"' in (config / "models.config").read_text()
+
+
+def test_a_lower_precision_says_how_close_it_is(trained, tmp_path):
+    lite = ["--litert", tmp_path / "p.tflite", "--litert-precision", "int8"]
+    result = run(trained, tmp_path / "p", "--precision", "float16", *lite, "--min-agreement", 0.5)
+    assert result.exit_code == 0, result.output
+    printed = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert 0.5 <= float(printed["agreement"]) <= 1
+    assert 0 < float(printed["worst_q_difference"]) < 0.1
+    assert 0.5 <= float(printed["litert_agreement"]) <= 1
+    assert 0 < float(printed["litert_q_difference"]) < 0.1
 
 
 def test_check_says_ok_of_a_model_that_a_server_takes():
@@ -77,6 +97,7 @@ def test_check_as_json(scalar):
         (["run", "base", "--check", COMMITTED], "--check exports nothing"),
         (["--litert", "file", "--check", COMMITTED], "--check exports nothing"),
         (["--serving-files", "config", "--check", COMMITTED], "--check exports nothing"),
+        (["run", "base", "--litert-precision", "int8"], "give its file by --litert FILE too"),
         (["--check", "tests"], "tests holds no SavedModel"),
     ],
 )

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +6,9 @@ import pytest
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
-from tests.export.policies import SMALL, policy_of
+from tests.export.policies import SMALL, SUIT, policy_of
 from tfmem.errors import InvalidInput
-from tfmem.export import ExportMismatch, export_litert, export_policy, load_policy
+from tfmem.export import ExportMismatch, export_litert, export_policy, load_policy, read_manifest
 
 COMMITTED = Path(__file__).parents[2] / "saved_models" / "repeat_previous" / "1"
 # tf.lite says that a package of its own is to replace it.
@@ -33,6 +34,35 @@ def test_a_trained_policy_in_litert_plays_as_the_original(tmp_path):
     assert len(set(actions)) == 4
 
 
+@pytest.mark.parametrize(
+    ("precision", "difference", "size"), [("float16", 1e-4, 110_000), ("int8", 1e-3, 80_000)]
+)
+def test_a_lower_precision_is_smaller_and_says_how_close_it_is(precision, difference, size, tmp_path):
+    made = export_litert(COMMITTED, tmp_path / "p.tflite", precision=precision)
+    assert made.size < size
+    assert made.agreement == 1.0
+    assert 1e-6 < made.worst_q_difference < difference
+    origin = read_manifest(COMMITTED)
+    assert json.loads((tmp_path / "p.tflite.json").read_text()) == {
+        **{key: origin[key] for key in ("name", "version", "fingerprint")},
+        "precision": precision,
+        "agreement": 1.0,
+        "worst_q_difference": made.worst_q_difference,
+        "steps": 1000,
+    }
+
+
+def test_an_export_in_float16_is_converted_as_any(tmp_path):
+    path = export_policy(
+        policy_of(SUIT, SMALL),
+        tmp_path / "p",
+        batch_sizes=(1,),
+        precision="float16",
+        min_agreement=0.9,
+    ).path
+    assert export_litert(path, tmp_path / "p.tflite").worst_q_difference < 1e-4
+
+
 def test_a_conversion_that_acts_otherwise_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
     class Worst(tf.lite.Interpreter):
         def get_signature_runner(self, signature_key=None):
@@ -45,7 +75,7 @@ def test_a_conversion_that_acts_otherwise_is_refused_and_leaves_nothing(tmp_path
             return run
 
     monkeypatch.setattr(tf.lite, "Interpreter", Worst)
-    with pytest.raises(ExportMismatch, match="LiteRT's action at step 0 is worth"):
+    with pytest.raises(ExportMismatch, match=r"LiteRT in float32 acts as the original in 0\.0% of 1000"):
         export_litert(COMMITTED, tmp_path / "p.tflite")
     assert list(tmp_path.iterdir()) == []
 
@@ -62,3 +92,8 @@ def test_nested_observations_with_images(tmp_path):
 def test_another_folder_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match="not a version folder of a tfmem export"):
         export_litert(tmp_path, tmp_path / "p.tflite")
+
+
+def test_an_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(InvalidInput, match=r"^precision must be float32 or float16 or int8, not 'int4'$"):
+        export_litert(COMMITTED, tmp_path / "p.tflite", precision="int4")

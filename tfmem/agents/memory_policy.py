@@ -50,6 +50,10 @@ class MemoryPolicy(tf.Module):
             name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in parts.items()
         }
 
+    def over(self, network: MemoryQNetwork) -> "MemoryPolicy":
+        """The policy over another network, in the same units."""
+        return MemoryPolicy(network, self.reward_scale, value_rescaling=self._value_rescaling)
+
     def initial_state(self, batch_size: int) -> State:
         """The state at an episode's start, a dict of `[batch_size, ...]`."""
         return self.network.initial_state(batch_size)

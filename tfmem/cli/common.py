@@ -50,7 +50,10 @@ def show(result: dict[str, Any], as_json: bool) -> None:
 def _text(value: Any) -> Any:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
-    return f"{value:.3f}" if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    # A small difference is not none.
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.3f}"
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:

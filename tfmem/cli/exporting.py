@@ -21,6 +21,25 @@ from tfmem.errors import InvalidInput
     "--litert", type=click.Path(path_type=Path), help="Also write a LiteRT model of one actor to this file."
 )
 @click.option(
+    "--litert-precision",
+    type=click.Choice(["float32", "float16", "int8"]),
+    help="What --litert's model holds its weights in; float32 by default.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What the export holds its weights in.",
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Least share of steps in which a lower precision must act as the original.",
+)
+@click.option(
     "--check", type=click.Path(path_type=Path), help="Only look at the SavedModel in a version folder."
 )
 @JSON
@@ -30,6 +49,9 @@ def export(
     base: Path | None,
     serving_files: Path | None,
     litert: Path | None,
+    litert_precision: str | None,
+    precision: str,
+    min_agreement: float,
     check: Path | None,
     as_json: bool,
 ) -> None:
@@ -50,6 +72,9 @@ def export(
     if run is None or base is None:
         raise InvalidInput("give RUN and BASE to export, or --check PATH to look at a SavedModel")
 
+    if litert_precision and litert is None:
+        raise InvalidInput("--litert-precision is of a LiteRT model; give its file by --litert FILE too")
+
     from tfmem.export import export_litert, export_policy, write_serving_files
     from tfmem.training import load_run
 
@@ -61,6 +86,8 @@ def export(
             base,
             environment=trained.environment,
             run=trained.provenance,
+            precision=precision,
+            min_agreement=min_agreement,
         )
     if serving_files:
         write_serving_files(exported.path, serving_files)
@@ -69,10 +96,21 @@ def export(
         "version": exported.version,
         "fingerprint": exported.fingerprint,
     }
+    if exported.agreement:
+        result |= dataclasses.asdict(exported.agreement)
     if litert:
         with working("converting to LiteRT, and comparing the two"):
-            converted = export_litert(exported.path, litert)
-        result |= {"litert_bytes": converted.size, "litert_q_difference": converted.worst_q_difference}
+            converted = export_litert(
+                exported.path,
+                litert,
+                precision=litert_precision or "float32",
+                min_agreement=min_agreement,
+            )
+        result |= {
+            "litert_bytes": converted.size,
+            "litert_agreement": converted.agreement,
+            "litert_q_difference": converted.worst_q_difference,
+        }
     show(result, as_json)
 
 

@@ -1,7 +1,8 @@
 """Policies as SavedModels for TF Serving: signatures, warm-up, a manifest, and checks of every export."""
 
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
-from tfmem.export.export import Export, ExportMismatch, ExportRefused, export_policy
+from tfmem.export.agreement import Agreement, ExportMismatch
+from tfmem.export.export import Export, ExportRefused, export_policy
 from tfmem.export.lint import Finding, lint
 from tfmem.export.litert import LiteRTExport, export_litert
 from tfmem.export.loaded_policy import LoadedPolicy, load_policy
@@ -13,6 +14,7 @@ __all__ = [
     "BATCH_SIZES",
     "MANIFEST_PATH",
     "WARMUP_PATH",
+    "Agreement",
     "Export",
     "ExportMismatch",
     "ExportRefused",

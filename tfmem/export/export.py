@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
 from tfmem.agents import MemoryPolicy
-from tfmem.errors import TfmemError
+from tfmem.errors import TfmemError, require
 from tfmem.export import check
+from tfmem.export.agreement import TOLERANCE, Agreement, ExportMismatch, require_min_agreement
 from tfmem.export.lint import lint
 from tfmem.export.manifest import MANIFEST_PATH, make_manifest
+from tfmem.export.precision import PRECISIONS, with_half_weights
 from tfmem.export.signatures import ExportedPolicy
 from tfmem.export.warmup import BATCH_SIZES, require_batch_sizes, write_warmup
 from tfmem.serving import wire
@@ -26,12 +28,6 @@ from tfmem.serving import wire
 # Steps and batch of the comparison that every export has to pass.
 CHECK_STEPS = 32
 CHECK_BATCH = 3
-# Values may differ by rounding between processes, and actions where their Q-values are as close as that.
-CHECK_TOLERANCE = 1e-4
-
-
-class ExportMismatch(TfmemError):
-    """The reloaded export does not act as the policy does; nothing was written."""
 
 
 class ExportRefused(TfmemError):
@@ -46,11 +42,13 @@ class Export:
       path: its version folder.
       version: its number.
       fingerprint: of the state's spec; see `tfmem.serving.wire.fingerprint`.
+      agreement: with the policy, where the precision is not the policy's own.
     """
 
     path: Path
     version: int
     fingerprint: str
+    agreement: Agreement | None = None
 
 
 def export_policy(
@@ -60,6 +58,8 @@ def export_policy(
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
     environment: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
+    precision: str = "float32",
+    min_agreement: float = 1.0,
 ) -> Export:
     """Exports a policy to `base/<next version>` and checks that it acts as the policy does.
 
@@ -75,17 +75,26 @@ def export_policy(
       batch_sizes: those that a server batches requests to, increasing; each signature is warmed up at each.
       environment: where the policy belongs; goes into the manifest.
       run: where it comes from and how well it did; goes into the manifest.
+      precision: what the weights are held in, `"float32"` or `"float16"`. An export in float16
+        computes in float32 all the same and has the same inputs and outputs; the rounded policy is compared
+        with the given one first.
+      min_agreement: the least share of steps in which an export in float16 must act as the policy does.
 
     Returns:
       The new version.
 
     Raises:
-      InvalidInput: when the batch sizes are no increasing ones.
+      InvalidInput: when the batch sizes are no increasing ones, or there is no such precision or agreement.
       ExportRefused: when a stock server would not take the export; names the first finding.
-      ExportMismatch: when the reloaded export differs, or cannot answer its warm-up requests; names the
-        first difference.
+      ExportMismatch: when the reloaded export differs, or cannot answer its warm-up requests, or float16
+        agrees less often than it must; names the first difference.
     """
     require_batch_sizes(batch_sizes)
+    require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
+    require_min_agreement(min_agreement)
+    agreement = None
+    if precision == "float16":
+        policy, agreement = with_half_weights(policy, min_agreement=min_agreement)
     base = Path(base).resolve()
     base.mkdir(parents=True, exist_ok=True)
     observation_spec = policy.network.input_tensor_spec
@@ -113,13 +122,14 @@ def export_policy(
             name=base.name,
             version=version,
             batch_sizes=batch_sizes,
+            precision={"weights": precision, **(asdict(agreement) if agreement else {})},
             environment=environment or {},
             run=run or {},
         )
         (model / MANIFEST_PATH).write_text(json.dumps(manifest, indent=2) + "\n")
         path = base / str(version)
         model.rename(path)
-    return Export(path=path, version=version, fingerprint=manifest["fingerprint"])
+    return Export(path=path, version=version, fingerprint=manifest["fingerprint"], agreement=agreement)
 
 
 def _next_version(base: Path) -> int:
@@ -184,7 +194,7 @@ def _compare(policy: MemoryPolicy, model: Path, staging: Path) -> None:
         mine, other = np.stack(values), found[name]
         if name == wire.ACTION:  # compare what the two actions are worth
             mine, other = (np.take_along_axis(q_values, a[..., np.newaxis], axis=-1) for a in (mine, other))
-        same = np.isclose(other, mine, rtol=CHECK_TOLERANCE, atol=CHECK_TOLERANCE)
+        same = np.isclose(other, mine, rtol=TOLERANCE, atol=TOLERANCE)
         if not same.all():
             step = int(np.argwhere(~same)[0][0])
             raise ExportMismatch(f"the reloaded export's {name} differs at step {step}")

@@ -1,6 +1,7 @@
 """What an export says about itself, as JSON beside the model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ def describe_spec(spec: tf.TypeSpec) -> dict[str, Any]:
     return described
 
 
+def describe_specs(specs: Mapping[str, tf.TypeSpec]) -> dict[str, dict[str, Any]]:
+    """Specs by name as JSON values."""
+    return {name: describe_spec(spec) for name, spec in specs.items()}
+
+
 def _bound(name: str, value: np.ndarray, extreme: float) -> dict[str, Any]:
     """A bound by its name: one number where it is the same everywhere, nothing where it bounds nothing."""
     if np.all(value == extreme) or not np.all(np.isfinite(value)):
@@ -41,22 +47,22 @@ def make_manifest(
     name: str,
     version: int,
     batch_sizes: tuple[int, ...],
+    precision: dict[str, Any],
     environment: dict[str, Any],
     run: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest of an export; its form is described in docs/export.md."""
-    state = {key: describe_spec(spec) for key, spec in state_spec.items()}
+    state = describe_specs(state_spec)
     return {
         "format": FORMAT,
         "name": name,
         "version": version,
-        "observation": {
-            key: describe_spec(spec) for key, spec in wire.flatten_observation(observation_spec).items()
-        },
+        "observation": describe_specs(wire.flatten_observation(observation_spec)),
         "action": {"dtype": "int32", "count": actions, "space": environment.get("action_space")},
         "state": state,
         "fingerprint": wire.fingerprint(state),
         "batch_sizes": list(batch_sizes),
+        "precision": precision,
         "environment": environment,
         "run": run,
     }
