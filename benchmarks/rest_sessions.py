@@ -32,8 +32,8 @@ def expected(version: Path, sessions: int) -> np.ndarray:
     """Q-values and actions of episodes as `answers` plays them, by the function called here."""
     model = tf.saved_model.load(str(version))
     inputs, found = first_inputs(version, sessions), []
-    for step in range(EPISODE):
-        inputs["observation"] = np.array([_observation(each, step) for each in range(sessions)])
+    for seen in _observations(sessions).T:
+        inputs["observation"] = seen
         outputs = model.signatures["step"](**{name: tf.constant(value) for name, value in inputs.items()})
         found.append(np.column_stack([outputs["q_values"], outputs["action"]]))
         inputs = {name: outputs.get(name, value) for name, value in inputs.items()}
@@ -47,16 +47,18 @@ async def answers(url: str, first: Inputs, sessions: int) -> np.ndarray:
     Every session sees observations of its own, so that memory of another one would be seen.
     """
 
-    async def play(step: Step, number: int) -> list[list[float]]:
+    async def play(step: Step, observations: list[int]) -> list[list[float]]:
         inputs, found = first, []
-        for index in range(EPISODE):
-            outputs = await step(inputs | {"observation": [_observation(number, index)]})
+        for seen in observations:
+            outputs = await step(inputs | {"observation": [seen]})
             found.append([*outputs["q_values"][0], *outputs["action"]])
             inputs = _next(inputs, outputs)
         return found
 
     async with _stepping(url) as step:
-        return np.array(await asyncio.gather(*(play(step, number) for number in range(sessions))))
+        return np.array(
+            await asyncio.gather(*(play(step, seen) for seen in _observations(sessions).tolist()))
+        )
 
 
 async def latencies(url: str, first: Inputs, sessions: int, seconds: float) -> list[float]:
@@ -77,19 +79,16 @@ async def latencies(url: str, first: Inputs, sessions: int, seconds: float) -> l
     return found
 
 
-async def until_answered(url: str, first: Inputs, seconds: float) -> None:
-    """Waits for a server that starts.
-
-    Raises:
-      TimeoutError: when it has not answered in time.
-    """
-    async with asyncio.timeout(seconds), _stepping(url) as step:
-        while True:
+async def answered(url: str, first: Inputs, starting: Callable[[], bool]) -> bool:
+    """Waits for an answer from a server as long as it is `starting`; whether there was one."""
+    async with _stepping(url) as step:
+        while starting():
             try:
                 await step(first)
-                return
+                return True
             except aiohttp.ClientError:
                 await asyncio.sleep(0.2)
+    return False
 
 
 @contextlib.asynccontextmanager
@@ -109,5 +108,5 @@ def _next(inputs: Inputs, outputs: Inputs) -> Inputs:
     return {name: outputs.get(name, value) for name, value in inputs.items()} | {"is_first": [False]}
 
 
-def _observation(session: int, step: int) -> int:
-    return (session + step * (session // 4 + 1)) % 4
+def _observations(sessions: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(4, size=[sessions, EPISODE])

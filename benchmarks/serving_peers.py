@@ -20,17 +20,19 @@ import contextlib
 import itertools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import provenance
-from rest_sessions import answers, expected, first_inputs, latencies, until_answered
+from rest_sessions import answered, answers, expected, first_inputs, latencies
 
 from serving import MODEL, ROOT, ROUNDS, SECONDS, SESSIONS, first_request, load, medians, summary
 
@@ -64,20 +66,26 @@ class Bench:
         port = _free_port()
         command = [self._python, ROOT / "benchmarks" / "peer_servers" / script, self._version]
         options = ["--port", port, "--workers", workers, "--wait-s", wait_s]
-        with _running(*command, *options):
-            return self._over_rest(f"http://127.0.0.1:{port}/step")
+        with _running(*command, *options) as process:
+            return self._over_rest(f"http://127.0.0.1:{port}/step", process)
 
     def tfmem(self) -> tuple[dict[str, float], dict[str, float]]:
         """A round of the local server: over REST and over gRPC."""
         rest_port, grpc_port = _free_port(), _free_port()
         command = [sys.executable, "-m", "tfmem", "serve", self._version.parent.parent, "--versions", 1]
-        with _running(*command, "--rest-port", rest_port, "--grpc-port", grpc_port):
-            rest = self._over_rest(f"http://127.0.0.1:{rest_port}/v1/models/{MODEL}:predict")
+        with _running(*command, "--rest-port", rest_port, "--grpc-port", grpc_port) as process:
+            rest = self._over_rest(f"http://127.0.0.1:{rest_port}/v1/models/{MODEL}:predict", process)
             found = asyncio.run(load(f"127.0.0.1:{grpc_port}", self._over_grpc, SESSIONS))
             return rest, summary(found, SESSIONS)
 
-    def _over_rest(self, url: str) -> dict[str, float]:
-        asyncio.run(until_answered(url, self._first, START_S))
+    def _over_rest(self, url: str, process: subprocess.Popen) -> dict[str, float]:
+        until = time.monotonic() + START_S
+
+        def starting() -> bool:
+            return process.poll() is None and time.monotonic() < until
+
+        if not asyncio.run(answered(url, self._first, starting)):
+            raise SystemExit(f"no answer; run it by hand to see why: {shlex.join(process.args)}")
         difference = np.abs(asyncio.run(answers(url, self._first, SESSIONS)) - self._expected).max()
         if difference > TOLERANCE:
             raise SystemExit(f"{url} answers otherwise than the model: by {difference:g}")
@@ -85,7 +93,7 @@ class Bench:
 
 
 @contextlib.contextmanager
-def _running(*command: Any) -> Iterator[None]:
+def _running(*command: Any) -> Iterator[subprocess.Popen]:
     process = subprocess.Popen(
         [str(part) for part in command],
         env=os.environ | ENVIRONMENT,
@@ -94,7 +102,7 @@ def _running(*command: Any) -> Iterator[None]:
         start_new_session=True,
     )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()
