@@ -2,9 +2,9 @@
 
     python benchmarks/serving.py
 
-Serves the committed policy, and untrained ones that are larger, and loads the server from another process over
-loopback with the official stubs. Each figure is the median of several rounds in which what is compared takes
-turns. Results go to benchmarks/results/serving.json.
+Serves the committed policy, and untrained ones that are larger, and loads the server from another process
+over loopback with the official stubs. Each figure is the median of several rounds in which what is compared
+takes turns. Results go to benchmarks/results/serving.json.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before TensorFlow)
@@ -223,11 +223,9 @@ def main() -> None:
             for name, found in measured.items()
         },
         "batching_gives": {
-            name: round(
-                found["64 clients, wait 1 ms"]["steps_per_s"] / found["64 clients, no batching"]["steps_per_s"],
-                2,
-            )
+            name: round(together["steps_per_s"] / alone["steps_per_s"], 2)
             for name, found in measured.items()
+            for together, alone in [(found["64 clients, wait 1 ms"], found["64 clients, no batching"])]
         },
         "first_request": first,
         "measured": measured,
