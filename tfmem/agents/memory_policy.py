@@ -71,6 +71,12 @@ class MemoryPolicy(tf.Module):
         """
         return self._step(observation, is_first, state)
 
+    def explain(
+        self, observation, is_first: tf.Tensor, state: State
+    ) -> tuple[tf.Tensor, tf.Tensor, State, dict[str, tf.Tensor]]:
+        """As `step`, and what else can be shown of it, by name `[B, ...]`; the state shows the rest."""
+        return *self.step(observation, is_first, state), {}
+
     def _greedy(self, observation, is_first, state):
         step_type = tf.where(is_first, ts.StepType.FIRST, ts.StepType.MID)
         q_values, next_state = self.network(observation, step_type=step_type, network_state=state)

@@ -125,6 +125,15 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         """The next reset starts from this seed."""
         self._next_seed = seed
 
+    def render(self, mode: str = "rgb_array") -> np.ndarray | None:
+        """The first environment's picture, `[height, width, 3]` uint8; None where it draws none."""
+        require(mode == "rgb_array", "mode", mode, "rgb_array")
+        if self._environment.render_mode != mode:
+            return None
+        with self._failure_named():
+            frames = self._environment.render()
+        return None if frames is None else np.asarray(frames[0])
+
     def close(self) -> None:
         try:
             self._environment.close()

@@ -1,9 +1,11 @@
 """TF Serving's JSON and arrays: rows (`instances`) and columns (`inputs`), bytes as base64."""
 
 import base64
+import json
 from typing import Any
 
 import numpy as np
+import orjson
 import tensorflow as tf
 
 from tfmem.serving.server.request_error import bad_request
@@ -37,9 +39,31 @@ def read_inputs(request: dict[str, Any], signature: Signature) -> dict[str, np.n
     return inputs
 
 
-def write_outputs(request: dict[str, Any], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The answer to a predict request, in the form of the request."""
-    values = {name: _to_json(value) for name, value in outputs.items()}
+def parse(text: bytes) -> Any:
+    """JSON, in which `NaN`, `Infinity` and `-Infinity` are numbers.
+
+    Raises:
+      ValueError: when it is none.
+      RecursionError: when it is too deep.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # strict, and many times faster
+        return json.loads(text)
+
+
+def write_outputs(request: dict[str, Any], outputs: dict[str, np.ndarray]) -> bytes:
+    """The answer to a predict request, in the form of the request, as JSON."""
+    if all(np.isfinite(value).all() for value in outputs.values() if value.dtype.kind == "f"):
+        values = {name: _to_json(value) for name, value in outputs.items()}
+        # What is no plain array to orjson comes back to `_to_lists`.
+        return orjson.dumps(_in_form(request, values), option=orjson.OPT_SERIALIZE_NUMPY, default=_to_lists)
+    # What is no number in JSON, TF Serving writes as Python does.
+    values = {name: _to_lists(_to_json(value)) for name, value in outputs.items()}
+    return json.dumps(_in_form(request, values)).encode()
+
+
+def _in_form(request: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     single = next(iter(values)) if len(values) == 1 else None
     if "inputs" in request:
         return {"outputs": values[single] if single else values}
@@ -96,7 +120,12 @@ def _to_array(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
         return array.astype(dtype)
 
 
-def _to_json(array: np.ndarray) -> Any:
+def _to_json(array: np.ndarray) -> np.ndarray:
+    """An array that can be written: bytes as base64."""
     if array.dtype.kind == "O":
-        return np.vectorize(lambda b: {"b64": base64.b64encode(b).decode()}, otypes=[object])(array).tolist()
-    return array.tolist()
+        return np.vectorize(lambda b: {"b64": base64.b64encode(b).decode()}, otypes=[object])(array)
+    return array
+
+
+def _to_lists(value: Any) -> Any:
+    return value.tolist()

@@ -1,6 +1,5 @@
 """TF Serving's REST API: predict, status and metadata; beside it metrics, health and readiness."""
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -104,7 +103,8 @@ class RestApi:
                 raise bad_request(f'Serving signature name: "{name}" not found in signature def')
             inputs = json_tensors.read_inputs(body, servable.signature(name))
             outputs = await self._predictions.predict(servable, name, inputs)
-        return web.json_response(json_tensors.write_outputs(body, outputs))
+        answer = json_tensors.write_outputs(body, outputs)
+        return web.Response(body=answer, content_type="application/json")
 
     async def _wants_examples(self, request: web.Request) -> web.Response:
         self._find(request)
@@ -137,7 +137,7 @@ def _wanted(request: web.Request) -> tuple[str, int | None, str | None]:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.read())
+        body = json_tensors.parse(await request.read())
     except (web.RequestPayloadError, ConnectionError) as error:  # or the caller left before its end
         raise bad_request("the body is not as its headers say") from error
     except (ValueError, RecursionError) as error:

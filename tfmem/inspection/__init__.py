@@ -1,0 +1,5 @@
+"""What a policy attended to, read and wrote: episodes as arrays, and what changes when memory is taken."""
+
+from tfmem.inspection.trace import Trace, trace
+
+__all__ = ["Trace", "trace"]
