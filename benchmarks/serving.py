@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ SESSIONS = 64
 LSTM_UNITS = (512, 2048)
 BATCHED = ("--batch-timeout-micros", "1000")
 STARTS = 5
+PAUSE = 0.2
 
 
 def untrained(base: Path, units: int) -> Path:
@@ -61,11 +63,10 @@ def untrained(base: Path, units: int) -> Path:
 
 
 @contextlib.contextmanager
-def server(version: Path, *options: str) -> Iterator[str]:
-    """A local server of a version in a process of its own; yields the address of gRPC."""
+def server(versions: Path, *options: str) -> Iterator[str]:
+    """A local server of a folder of versions in a process of its own; yields the address of gRPC."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / MODEL).mkdir()
-        (Path(folder) / MODEL / version.name).symlink_to(version)
+        (Path(folder) / MODEL).symlink_to(versions)
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tfmem", "serve", folder),
@@ -139,19 +140,36 @@ def in_process(version: Path) -> list[float]:
     return latencies[len(latencies) // 10 :]
 
 
-async def first_and_later(address: str, request: predict_pb2.PredictRequest) -> tuple[float, float]:
-    """The first step's latency after a server has loaded, and the median of 200 more, in milliseconds."""
+async def first_and_later(address: str, versions: Path, request: predict_pb2.PredictRequest) -> list[float]:
+    """Latencies in milliseconds of the first step of a server, of a new version's, and the median of others.
+
+    The new version, a copy of the one that is served, is put beside it while the server runs. Before each
+    step nothing happens for a while, as before the first, since a machine at rest is slower for a moment.
+    """
     async with grpc.aio.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        await channel.channel_ready()
+
+        async def step() -> tuple[float, int]:
+            await asyncio.sleep(PAUSE)
+            started = time.perf_counter()
+            answer = await stub.Predict(request)
+            return 1e3 * (time.perf_counter() - started), answer.model_spec.version.value
+
+        first, version = await step()
+        later = [(await step())[0] for _ in range(20)]
+        shutil.copytree(versions / str(version), versions / ".coming")
+        (versions / ".coming").rename(versions / str(version + 1))
         status = get_model_status_pb2.GetModelStatusRequest()
         status.model_spec.name = MODEL
-        await model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status)  # connects
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        latencies = []
-        for _ in range(201):
-            started = time.perf_counter()
-            await stub.Predict(request)
-            latencies.append(1e3 * (time.perf_counter() - started))
-    return latencies[0], median(latencies[1:])
+        newest = None
+        while newest != (version + 1, get_model_status_pb2.ModelVersionStatus.AVAILABLE):
+            await asyncio.sleep(PAUSE)
+            found = await model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status)
+            newest = found.model_version_status[0].version, found.model_version_status[0].state
+        first_of_new, answered = await step()
+        assert answered == version + 1
+    return [first, first_of_new, median(later)]
 
 
 def summary(latencies: list[float], sessions: int) -> dict[str, float]:
@@ -174,9 +192,9 @@ def measure(version: Path) -> dict[str, dict[str, float]]:
     request = first_request(version)
     rounds: dict[str, list[dict[str, float]]] = {}
     with (
-        server(version) as default,
-        server(version, *BATCHED) as batched,
-        server(version, "--max-batch-size", "1") as alone,
+        server(version.parent) as default,
+        server(version.parent, *BATCHED) as batched,
+        server(version.parent, "--max-batch-size", "1") as alone,
     ):
         for number in range(ROUNDS):
             rounds.setdefault("in process", []).append(summary(in_process(version), 1))
@@ -193,13 +211,24 @@ def measure(version: Path) -> dict[str, dict[str, float]]:
 
 
 def measure_first(version: Path) -> dict[str, float]:
-    """The first request after each of several starts, against the median of later ones."""
+    """The first steps of a new server and of a new version, against the median of later ones."""
     request = first_request(version)
     starts = []
     for _ in range(STARTS):
-        with server(version) as address:
-            first, later = asyncio.run(first_and_later(address, request))
-        starts.append({"first_ms": first, "later_ms": later, "ratio": first / later})
+        with tempfile.TemporaryDirectory() as folder:
+            versions = Path(folder) / MODEL
+            shutil.copytree(version, versions / version.name)
+            with server(versions) as address:
+                first, first_of_new, later = asyncio.run(first_and_later(address, versions, request))
+        starts.append(
+            {
+                "new_server_ms": first,
+                "new_version_ms": first_of_new,
+                "later_ms": later,
+                "new_server_ratio": first / later,
+                "new_version_ratio": first_of_new / later,
+            }
+        )
     return medians(starts)
 
 

@@ -14,6 +14,8 @@ episodes as the function called in this process does, which also warms it up. Fi
 rounds. Results go to benchmarks/results/serving_peers.json.
 """
 
+import tfmem.quiet  # noqa: F401  # isort: skip  (before TensorFlow)
+
 import argparse
 import asyncio
 import contextlib
@@ -34,7 +36,7 @@ import numpy as np
 from machine import provenance
 from rest_sessions import answered, answers, expected, first_inputs, latencies
 
-from serving import MODEL, ROOT, ROUNDS, SECONDS, SESSIONS, first_request, load, medians, summary
+from serving import COMMITTED, MODEL, ROOT, ROUNDS, SECONDS, SESSIONS, first_request, load, medians, summary
 
 RESULTS = ROOT / "benchmarks" / "results" / "serving_peers.json"
 PEERS = {"Ray Serve": "ray_serve.py", "LitServe": "lit_serve.py"}
@@ -133,8 +135,7 @@ def main() -> None:
         parser.error(
             f"there is no {python}: make it as the first lines of --help say, or name another by --venv"
         )
-    versions = (path.parent for path in (ROOT / "saved_models" / MODEL).glob("*/saved_model.pb"))
-    bench = Bench(max(versions, key=lambda path: int(path.name)), python)
+    bench = Bench(COMMITTED, python)
     tried: dict[str, dict[tuple[int, float], float]] = {name: {} for name in PEERS}
     for (name, script), setting in itertools.product(PEERS.items(), SETTINGS):
         tried[name][setting] = bench.peer(script, *setting)["steps_per_s"]

@@ -101,10 +101,10 @@ def serve(
 
     def ready(url: str, grpc_address: str, available: dict[str, list[int]]) -> None:
         names = ", ".join(f"{name} version {max(numbers)}" for name, numbers in available.items())
-        click.echo(f"ready at {url} and grpc://{grpc_address} with {names}")
         # The collector would go through all of TensorFlow's objects again and again while requests wait.
         gc.collect()
         gc.freeze()
+        click.echo(f"ready at {url} and grpc://{grpc_address} with {names}")
 
     _run_until_told(lambda stop: serve_models(source, config, ready=ready, stop=stop))
 
