@@ -12,12 +12,11 @@ from tests.export.policies import SUIT, policy_of
 from tests.serving.test_server import start
 from tfmem.environments import load
 from tfmem.export import MANIFEST_PATH, export_policy, load_policy
-from tfmem.inspection import trace
-from tfmem.networks import NetworkConfig, NoCoreConfig, ScanNTMConfig
+from tfmem.inspection import evidence, trace
+from tfmem.networks import NetworkConfig, ScanNTMConfig
 from tfmem.serving import AsyncPolicyClient, PolicyClient
 
 MIXED = NetworkConfig(core=ScanNTMConfig(slots=6, width=4), attention_window=4, embedding=8, hidden=8)
-FORGETFUL = NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8)
 
 
 class Twice(tf.Module):
@@ -58,16 +57,14 @@ def save_twice(path):
 
 
 @pytest.fixture(scope="module")
-def policies():
-    configs = {"mixed": MIXED, "forgetful": FORGETFUL}
-    return {name: policy_of(SUIT, config, initial_memory=0.3) for name, config in configs.items()}
+def policy():
+    return policy_of(SUIT, MIXED, initial_memory=0.3)
 
 
 @pytest.fixture(scope="module")
-def base(policies, tmp_path_factory):
+def base(policy, tmp_path_factory):
     base = tmp_path_factory.mktemp("models")
-    for name, policy in policies.items():
-        export_policy(policy, base / name, batch_sizes=(1,))
+    export_policy(policy, base / "mixed", batch_sizes=(1, 32))
     save_twice(base / "twice" / "1")
     return base
 
@@ -91,24 +88,27 @@ def named(episode):
     return {name: part for name, part in arrays.items() if isinstance(part, np.ndarray)}
 
 
-@pytest.mark.parametrize("name", ["mixed", "forgetful"])
-def test_a_trace_is_the_same_in_process_of_an_export_and_behind_a_server(policies, base, urls, name):
+def test_a_trace_and_its_evidence_are_the_same_in_process_of_an_export_and_behind_a_server(
+    policy, base, urls
+):
     def play(policy):
         environment = load("tests/RememberFirst-v0", env_kwargs={"length": 20})
-        return named(trace(policy, environment, seed=3, gamma=0.9))
+        episode = trace(policy, environment, seed=3, gamma=0.9)
+        effects = evidence(episode, policy, environment, seed=3)
+        return named(episode), {name: (effect.rate, effect.total_reward) for name, effect in effects.items()}
 
-    expected = play(policies[name])
-    assert expected["action "].shape == (20,)
-    assert ("state memory" in expected) == (name == "mixed")
-    found = [play(load_policy(base / name / "1"))]
+    expected, expected_effects = play(policy)
+    assert expected["state memory"].shape == (20, 6, 4)
+    found = [play(load_policy(base / "mixed" / "1"))]
     for url in urls:
-        with PolicyClient(url, name) as client:
+        with PolicyClient(url, "mixed") as client:
             found.append(play(client.pinned()))
-    for each in found:
-        assert set(each) == set(expected)
+    for arrays, effects in found:
+        assert set(arrays) == set(expected)
         for part in expected:
-            assert each[part].dtype == expected[part].dtype, part
-            np.testing.assert_allclose(each[part], expected[part], rtol=1e-5, atol=1e-6, err_msg=part)
+            assert arrays[part].dtype == expected[part].dtype, part
+            np.testing.assert_allclose(arrays[part], expected[part], rtol=1e-5, atol=1e-6, err_msg=part)
+        assert effects == expected_effects
 
 
 def explain_twice(policy):

@@ -78,7 +78,7 @@ def usage(weights: np.ndarray) -> np.ndarray:
 
 
 def written_share(write_weights: np.ndarray) -> np.ndarray:
-    """The share of slot i that write heads j replace, `u_i = 1 − Π_j (1 − w_ji)`: `[..., W, N]` to `[..., N]`.
+    """What write heads j replace of slot i, `u_i = 1 − Π_j (1 − w_ji)`: `[..., W, N]` to `[..., N]`.
 
     What heads erase is not in a policy's state, so each is taken to erase as much as it adds.
     """
