@@ -9,7 +9,7 @@ from tf_agents.utils import nest_utils
 from tfmem._keras import keras
 from tfmem.errors import require
 from tfmem.layers import ScanNTM
-from tfmem.layers.scan_ntm import State
+from tfmem.layers.scan_ntm import Controls, State
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.stateful import RecentAttention, stateful_layers
@@ -113,6 +113,23 @@ class MemoryQNetwork(network.Network):
             if isinstance(layer, RecentAttention):
                 return layer.selection_log_prob
         return None
+
+    def controls(self, observation, network_state: State) -> Controls | None:
+        """What the `ScanNTM`'s controller says of observations `[B, ...]` that follow states `[B, ...]`.
+
+        None without a `ScanNTM`.
+        """
+        x = self._encode(_seen(observation, self._masks_actions), outer_rank=1)
+        for layer in self._stateful:
+            if isinstance(layer, ScanNTM):
+                return layer.controls(x)
+            x, _ = layer.step(x, {key: network_state[key] for key in layer.state_shapes})
+        return None
+
+    @property
+    def memory(self) -> ScanNTM | None:
+        """The layer that holds the external memory, where there is one."""
+        return next((layer for layer in self._stateful if isinstance(layer, ScanNTM)), None)
 
     def call(self, observation, step_type=None, network_state=(), training=False):
         outer_rank = nest_utils.get_outer_rank(observation, self.input_tensor_spec)

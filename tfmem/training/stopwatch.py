@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import tensorflow as tf
 
-ACTIVITIES = ("acting", "environment", "learning", "compiling", "evaluating", "saving")
+ACTIVITIES = ("acting", "environment", "learning", "compiling", "evaluating", "recording", "saving")
 
 
 class Stopwatch(tf.Module):
