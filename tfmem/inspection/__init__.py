@@ -1,5 +1,6 @@
 """What a policy attended to, read and wrote: episodes as arrays, and what changes when memory is taken."""
 
+from tfmem.inspection.summary import Reach, Summary, summarize
 from tfmem.inspection.trace import Trace, trace
 
-__all__ = ["Trace", "trace"]
+__all__ = ["Reach", "Summary", "Trace", "summarize", "trace"]
