@@ -450,9 +450,7 @@ def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:
     return {name: tf.where(reset, initial[name], part) for name, part in state.items()}
 
 
-def _mode_biases(
-    favourites: Sequence[str], modes: Sequence[str], allowed: Sequence[str]
-) -> np.ndarray:
+def _mode_biases(favourites: Sequence[str], modes: Sequence[str], allowed: Sequence[str]) -> np.ndarray:
     """Initial logits of the heads' modes, `[H, modes]`."""
     biases = np.zeros([len(favourites), len(modes)], np.float32)
     biases[:, -1] = JUMP_LOGIT

@@ -1,5 +1,7 @@
 """The Q-network: encoder, layers that remember, dueling head."""
 
+import itertools
+
 import tensorflow as tf
 from tf_agents.networks import network
 from tf_agents.specs import tensor_spec
@@ -101,10 +103,9 @@ class MemoryQNetwork(network.Network):
         }
 
     def set_temperature(self, temperature: float | tf.Tensor) -> None:
-        """Of the heads of every `ScanNTM` in the network; a target network follows as with any weight."""
-        for layer in self._stateful:
-            if isinstance(layer, ScanNTM):
-                layer.temperature.assign(temperature)
+        """Of the heads of the network's `ScanNTM`, where it has one; a target network follows as with any weight."""
+        if self.memory is not None:
+            self.memory.temperature.assign(temperature)
 
     @property
     def selection_log_prob(self) -> tf.Tensor | None:
@@ -119,12 +120,13 @@ class MemoryQNetwork(network.Network):
 
         None without a `ScanNTM`.
         """
+        memory = self.memory
+        if memory is None:
+            return None
         x = self._encode(_seen(observation, self._masks_actions), outer_rank=1)
-        for layer in self._stateful:
-            if isinstance(layer, ScanNTM):
-                return layer.controls(x)
+        for layer in itertools.takewhile(lambda layer: layer is not memory, self._stateful):
             x, _ = layer.step(x, {key: network_state[key] for key in layer.state_shapes})
-        return None
+        return memory.controls(x)
 
     @property
     def memory(self) -> ScanNTM | None:

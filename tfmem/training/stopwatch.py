@@ -38,6 +38,11 @@ class Stopwatch(tf.Module):
         self._saved.assign_add(self._since)
         self._since[:] = 0
 
+    def seconds(self, activity: str) -> float:
+        """What was counted of an activity."""
+        at = ACTIVITIES.index(activity)
+        return float(self._saved[at]) + float(self._since[at])
+
     def shares(self, total: float) -> dict[str, float]:
         """Each activity's share of `total` seconds, and what is left as `other`."""
         seconds = self._saved.numpy() + self._since
