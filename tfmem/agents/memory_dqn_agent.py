@@ -35,7 +35,8 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
     """TF-Agents' DQN agent with a loss that is right for networks that remember.
 
     It takes `DqnAgent`'s arguments by the same names, works with TF-Agents' drivers, `Learner`, replay
-    buffers and `PolicySaver`, and overrides the loss and what is told of it. Over a window of T consecutive frames `[B, T]`,
+    buffers and `PolicySaver`, and overrides the loss and what is told of it. Over a window of T consecutive
+    frames `[B, T]`,
 
         δ_t = Yⁿ_t − Q(o_0 … o_t, a_t),    L = Σ_t m_t w huber(δ_t) / Σ_t m_t
 

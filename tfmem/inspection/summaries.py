@@ -54,12 +54,12 @@ def memory_summaries(episode: Trace, network: MemoryQNetwork) -> Summaries:
 
     | tag | what |
     | --- | --- |
-    | `entropy/attention`, `entropy/read_1`, `entropy/write_1` … | of the weights, in nats, the mean over steps |
-    | `slots_used/read_1`, `slots_used/write_1` … | `exp −Σ_i u_i log u_i`, u_i the share of slot i in a head's weight |
-    | `mean_distance/attention`, `mean_distance/read_1` … | how many steps ago what is looked at came in |
-    | `distance/attention`, `distance/read_1` … | the histogram of it, as shares |
-    | `modes/read_1/forward/mean`, `…/std` … | probability of each mode of a head, over steps |
-    | `erase/write_1/mean`, `…/std` … | erase strengths of a head, over steps and numbers |
+    | `entropy/attention`, `entropy/read_1`, `entropy/write_1` | of weights, in nats, the mean over steps |
+    | `slots_used/read_1`, `slots_used/write_1` | `exp −Σ_i u_i log u_i`, u_i the share of slot i in them |
+    | `mean_distance/attention`, `mean_distance/read_1` | how many steps ago what is looked at came in |
+    | `distance/attention`, `distance/read_1` | the histogram of it, as shares |
+    | `modes/read_1/forward/mean`, `…/std` | probability of each mode of a head, over steps |
+    | `erase/write_1/mean`, `…/std` | erase strengths of a head, over steps and numbers |
     | `memory/content` | slot × number, after the last step; 0 is grey, the largest size white or black |
     | `memory/read_weights`, `memory/write_weights` | slot × step, 1 is white; the heads beneath each other |
     | `memory/attention` | input × step, the oldest input at the top, 1 is white |

@@ -103,7 +103,7 @@ class MemoryQNetwork(network.Network):
         }
 
     def set_temperature(self, temperature: float | tf.Tensor) -> None:
-        """Of the heads of the network's `ScanNTM`, where it has one; a target network follows as with any weight."""
+        """Of the heads of the network's `ScanNTM`; a target network follows as with any weight."""
         if self.memory is not None:
             self.memory.temperature.assign(temperature)
 

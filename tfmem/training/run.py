@@ -272,7 +272,8 @@ class TrainingRun:
             "train_return": status.recent_return,
             "greedy_return": greedy_return,
         }
-        norms = {f"gradients/{name}": float(norm) for name, norm in self.learner.gradient_norms.items()}
+        norms = self.learner.gradient_norms if status.updates else {}
+        norms = {f"gradients/{name}": float(norm) for name, norm in norms.items()}
         last = status.env_steps >= self.config.env_steps
         affordable = self._stopwatch.seconds("recording") <= RECORDING_SHARE * self._wall()
         episode = self._board.play() if last or affordable else None
@@ -283,9 +284,7 @@ class TrainingRun:
             **{name: value if math.isfinite(value) else None for name, value in scalars.items()},
         }
         with self._writing():
-            self._board.write(
-                scalars | (norms if status.updates else {}), step=status.env_steps, episode=episode
-            )
+            self._board.write(scalars | norms, step=status.env_steps, episode=episode)
             self._metrics.append(row)
             self.folder.add_metrics(row)
 
