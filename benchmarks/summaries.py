@@ -2,12 +2,12 @@
 
     taskset -c 0 python benchmarks/summaries.py
 
-RepeatPreviousEasy with the `recall` preset and its ScanNTM, and with attention over the last 8 inputs before an
-LSTM; 60,000 steps, as in the README's first example: the shorter a run, the more the first recording weighs. Each run has a
-process of its own, so that importing, tracing and compiling count. "Without" leaves out episodes, scalars,
-histograms and pictures, and the gradient norms that an update computes; the share is the stopwatch's own, which
-has none of the norms, so that the milliseconds of an update are compared as well. Medians of several runs. Writes
-benchmarks/results/summaries.json.
+RepeatPreviousEasy with the `recall` preset and its ScanNTM, and with attention over the last 8 inputs before
+an LSTM; 60,000 steps, as in the README's first example: the shorter a run, the more the first recording
+weighs. Each run has a process of its own, so that importing, tracing and compiling count. "Without" leaves
+out episodes, scalars, histograms and pictures, and the gradient norms that an update computes; the share is
+the stopwatch's own, which has none of the norms, so that the processor's seconds for the whole run are
+compared as well. Medians of several runs. Writes benchmarks/results/summaries.json.
 """
 
 import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
@@ -18,6 +18,7 @@ import json
 import multiprocessing
 import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -47,8 +48,14 @@ class Silent(Board):
         pass
 
 
-def run(name: str, records: bool) -> Result:
-    """A run of a configuration, with recording or without."""
+def run(name: str, records: bool) -> tuple[Result, float]:
+    """A run of a configuration, with recording or without, and the seconds that the processor took for it."""
+    started = time.process_time()
+    result = trained(name, records)
+    return result, round(time.process_time() - started, 2)
+
+
+def trained(name: str, records: bool) -> Result:
     config = make_config(ENV_ID, overrides={"env_steps": STEPS, **CONFIGURATIONS[name]})
     with tempfile.TemporaryDirectory() as out:
         if records:
@@ -60,25 +67,21 @@ def run(name: str, records: bool) -> Result:
             return train(config, Path(out) / "run")
 
 
-def update_ms(result: Result) -> float:
-    return 1e3 * result.wall_s * result.time_shares["learning"] / result.updates
-
-
-def compared(recorded: list[Result], silent: list[Result]) -> dict[str, Any]:
-    shares = [result.time_shares["recording"] for result in recorded]
-    walls = {"with": recorded, "without": silent}
+def compared(recorded: list[tuple[Result, float]], silent: list[tuple[Result, float]]) -> dict[str, Any]:
+    shares = [result.time_shares["recording"] for result, _ in recorded]
+    runs = {"with": recorded, "without": silent}
     return {
         "recording_share": statistics.median(shares),
         "recording_share_of_each": shares,
-        "wall_s": {k: statistics.median(r.wall_s for r in v) for k, v in walls.items()},
-        "wall_s_of_each": {k: [r.wall_s for r in v] for k, v in walls.items()},
-        "update_ms": {k: round(statistics.median(map(update_ms, v)), 3) for k, v in walls.items()},
-        "final_return": [result.final_return for result in recorded],
+        "cpu_s": {name: statistics.median(s for _, s in of) for name, of in runs.items()},
+        "cpu_s_of_each": {name: [s for _, s in of] for name, of in runs.items()},
+        "wall_s_of_each": {name: [result.wall_s for result, _ in of] for name, of in runs.items()},
+        "final_return": [result.final_return for result, _ in recorded],
     }
 
 
 def main() -> None:
-    results: dict[tuple[str, bool], list[Result]] = {}
+    results: dict[tuple[str, bool], list[tuple[Result, float]]] = {}
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
