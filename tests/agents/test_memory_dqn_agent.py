@@ -177,6 +177,26 @@ def test_training_passes_the_state_on():
     np.testing.assert_allclose(info.extra.priority, [40.475], rtol=1e-6)
 
 
+def test_gradient_norms_are_those_of_each_layers_weights_before_clipping():
+    config = NetworkConfig(embedding=4, core=ScanNTMConfig(slots=3, width=2), hidden=4, attention_window=2)
+    net = MemoryQNetwork(SUIT, TWO_ACTIONS, config)
+    made = agent_of(net, SUIT, gamma=0.5, gradient_clipping=1e-3)
+    suits = np.array([[0, 1, 2, 3], [3, 1, 0, 0]], np.int64)
+    window = experience(suits, [[F, M, M, M]] * 2, action=[[0, 1, 0, 1]] * 2, reward=10.0)
+    with tf.GradientTape() as tape:
+        loss = made._loss(window, gamma=0.5, training=True).loss
+    names = ["encoder", "recent_attention", "scan_ntm", "hidden", "value", "advantage"]
+    weights = {layer.name: layer.trainable_weights for layer in net.layers}
+    assert list(weights) == names
+    gradients = tape.gradient(loss, weights)
+    found = made.train(window).extra.gradient_norms
+    assert list(found) == names
+    for name in names:
+        expected = np.sqrt(sum(np.square(gradient.numpy()).sum() for gradient in gradients[name]))
+        assert expected > 1e-2  # far above what is left by clipping
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5)
+
+
 def test_value_rescaling():
     # Q_0 = Q_1 = 3. h⁻¹(3) is the x with √(x + 1) = 4 - .001 x: 14.881, as √15.881 = 3.9851 = 4 - .0149.
     # The target is h(10 + .5 x) = h(17.441) = √18.441 - 1 + .0174 = 3.3117.

@@ -8,7 +8,7 @@ from tf_agents.agents.dqn import dqn_agent
 from tf_agents.networks import network
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
-from tf_agents.utils import common
+from tf_agents.utils import common, eager_utils
 
 from tfmem.agents.losses import (
     n_step_targets,
@@ -27,13 +27,16 @@ class LossDetails(NamedTuple):
     td_loss: tf.Tensor  # [B, T], zero where a frame does not count
     td_error: tf.Tensor  # [B, T], zero where a frame does not count
     priority: tf.Tensor  # [B], `tfmem.agents.window_priority`
+    # By layer of the network, of all its weights together, before clipping; from `train` alone.
+    gradient_norms: dict[str, tf.Tensor] | tuple = ()
 
 
 class MemoryDqnAgent(dqn_agent.DqnAgent):
     """TF-Agents' DQN agent with a loss that is right for networks that remember.
 
     It takes `DqnAgent`'s arguments by the same names, works with TF-Agents' drivers, `Learner`, replay
-    buffers and `PolicySaver`, and overrides the loss alone. Over a window of T consecutive frames `[B, T]`,
+    buffers and `PolicySaver`, and overrides the loss and what is told of it. Over a window of T consecutive
+    frames `[B, T]`,
 
         δ_t = Yⁿ_t − Q(o_0 … o_t, a_t),    L = Σ_t m_t w huber(δ_t) / Σ_t m_t
 
@@ -93,18 +96,46 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
         self._burn_in = burn_in
         self._double_q = double_q
         self._value_rescaling = value_rescaling
-        self._initial_state = ()
         # Windows of any length, also for a network without a state.
         self._train_sequence_length = None
 
     def _train(self, experience, weights, initial_state=()):
         """One update; `initial_state` is the networks' before the windows' first frames, () for their own."""
-        # Upstream's update calls `_loss` without it.
-        self._initial_state = initial_state
-        try:
-            return super()._train(experience, weights)
-        finally:
-            self._initial_state = ()
+        # As upstream's update, which neither takes a state nor tells anything of the gradients.
+        with tf.GradientTape() as tape:
+            info = self._loss(
+                experience,
+                td_errors_loss_fn=self._td_errors_loss_fn,
+                gamma=self._gamma,
+                reward_scale_factor=self._reward_scale_factor,
+                weights=weights,
+                training=True,
+                initial_state=initial_state,
+            )
+        tf.debugging.check_numerics(info.loss, "the loss is not finite")
+        variables = self._q_network.trainable_weights
+        gradients = list(zip(tape.gradient(info.loss, variables), variables, strict=True))
+        of_variable = {variable.ref(): gradient for gradient, variable in gradients}
+        norms = {
+            name: tf.linalg.global_norm([tf.zeros([]), *(of_variable[v.ref()] for v in own)])
+            for name, own in self.modules.items()
+        }
+        if self._gradient_clipping is not None:
+            gradients = eager_utils.clip_gradient_norms(gradients, self._gradient_clipping)
+        if self._summarize_grads_and_vars:
+            others = [(None, v) for v in self._q_network.non_trainable_weights]
+            eager_utils.add_variables_summaries(gradients + others, self.train_step_counter)
+            eager_utils.add_gradients_summaries(gradients, self.train_step_counter)
+        self._optimizer.apply_gradients(gradients)
+        self.train_step_counter.assign_add(1)
+        self._update_target()
+        return info._replace(extra=info.extra._replace(gradient_norms=norms))
+
+    @property
+    def modules(self) -> dict[str, list[tf.Variable]]:
+        """The variables that are trained of each layer of the network, by its name."""
+        layers = {layer.name: layer.trainable_weights for layer in self._q_network.layers}
+        return {name: variables for name, variables in layers.items() if variables}
 
     def _loss(
         self,
@@ -114,7 +145,7 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
         reward_scale_factor=1.0,
         weights=None,
         training=False,
-        initial_state=None,
+        initial_state=(),
     ):
         """The masked mean TD loss over `experience`, a `Trajectory` of `[B, T, ...]`; see the class.
 
@@ -125,8 +156,7 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
           reward_scale_factor: multiplies the rewards.
           weights: `[B]` importance weights of the windows, or None.
           training: passed to the online network.
-          initial_state: of both networks before the first frame of each window; () for their own, None for
-            what `train` was given.
+          initial_state: of both networks before the first frame of each window; () for their own.
 
         Returns:
           `LossInfo` with the scalar loss, and `LossDetails` in `extra`.
@@ -137,8 +167,7 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
             observation, mask = self._observation_and_action_constraint_splitter(observation)
 
         with tf.name_scope("loss"):
-            state = self._initial_state if initial_state is None else initial_state
-            inputs = {"step_type": experience.step_type, "network_state": state}
+            inputs = {"step_type": experience.step_type, "network_state": initial_state}
             q_values, _ = self._q_network(observation, **inputs, training=training)
             target_q_values, _ = self._target_q_network(observation, **inputs)
             chosen_by = q_values if self._double_q else target_q_values

@@ -33,8 +33,8 @@ CHUNKED_FROM = 512
 LEAST_KEPT = 1e-3
 
 
-class _Controls(NamedTuple):
-    """What the controller says at each step; leading axes `[B]` or `[B, T]`."""
+class Controls(NamedTuple):
+    """What a `ScanNTM`'s controller says at each step; leading axes `[B]` or `[B, T]`."""
 
     hidden: tf.Tensor  # [..., controller_units]
     write_modes: tf.Tensor  # [..., W, 4]
@@ -151,14 +151,21 @@ class ScanNTM(keras.layers.Layer):
         if execution == "chunked" and not can_chunk:
             raise ValueError("execution='chunked' needs erase='scalar' and read heads without 'content'")
         self._chunks = can_chunk
-        write_modes = [*MOVES, "jump"]
-        # The first write head gives its mode its name.
-        places = ["write", *([None] * (len(self.write_heads) - 1))]
-        read_modes = [*MOVES, *places, *(["content"] if self._reads_content else []), "jump"]
-        self._write_mode_bias = _mode_biases(self.write_heads, write_modes, [*MOVES, "jump", "any"])
+        self._write_mode_bias = _mode_biases(self.write_heads, self.write_modes, [*MOVES, "jump", "any"])
         self._read_mode_bias = _mode_biases(
-            self.read_heads, read_modes, [*MOVES, "write", "content", "jump", "any"]
+            self.read_heads, self.read_modes, [*MOVES, "write", "content", "jump", "any"]
         )
+
+    @property
+    def write_modes(self) -> tuple[str, ...]:
+        """The names of a write head's modes, in the order of `Controls.write_modes`' last axis."""
+        return (*MOVES, "jump")
+
+    @property
+    def read_modes(self) -> tuple[str, ...]:
+        """The names of a read head's modes; `write`, `write_2` and so on go to where a write head is."""
+        places = ("write", *(f"write_{i}" for i in range(2, len(self.write_heads) + 1)))
+        return (*MOVES, *places, *(("content",) if self._reads_content else ()), "jump")
 
     @property
     def output_width(self) -> int:
@@ -242,7 +249,7 @@ class ScanNTM(keras.layers.Layer):
             initial_state = self.get_initial_state(tf.shape(x)[0])
         execution = self._chosen_execution(known_length=x.shape[1] is not None)
         run = {"loop": self._loop, "scan": self._scan, "chunked": self._chunked}[execution]
-        controls = self._controls(x)
+        controls = self.controls(x)
         return run(controls if mask is None else _hold(controls, mask), initial_state, reset_mask)
 
     def compute_mask(self, inputs, mask=None):
@@ -261,7 +268,7 @@ class ScanNTM(keras.layers.Layer):
         if not self.built:
             with tf.init_scope():
                 self.build(x.shape)
-        return self._transition(self._controls(x), state)
+        return self._transition(self.controls(x), state)
 
     def get_initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The learned initial state for `batch_size` sequences; the layer must have been built."""
@@ -282,7 +289,11 @@ class ScanNTM(keras.layers.Layer):
     def _start_weights(self, logits) -> tf.Tensor:
         return tf.nn.softmax(START_SCALE * tf.cast(logits, self.compute_dtype))
 
-    def _controls(self, x: tf.Tensor) -> _Controls:
+    def controls(self, x: tf.Tensor) -> Controls:
+        """What the controller says of `x [B, F]` or `[B, T, F]`: each head's modes, what is erased and added.
+
+        Modes are in the order of `write_modes` and `read_modes`. The layer must have been built.
+        """
         hidden = self._controller(x)
         writers, readers = len(self.write_heads), len(self.read_heads)
 
@@ -299,7 +310,7 @@ class ScanNTM(keras.layers.Layer):
             }
         erase = by_head(self._erase, writers)
         temperature = tf.cast(self.temperature, self.compute_dtype)
-        return _Controls(
+        return Controls(
             hidden=hidden,
             write_modes=tf.nn.softmax(by_head(self._write_modes, writers) / temperature),
             write_jump=tf.nn.softmax(by_head(self._write_jump, writers)),
@@ -315,7 +326,7 @@ class ScanNTM(keras.layers.Layer):
         flat = tf.reshape(reads, tf.concat([tf.shape(reads)[:-2], [width]], axis=0))
         return tf.concat([hidden, flat], axis=-1)
 
-    def _content(self, c: _Controls, memory: tf.Tensor) -> tf.Tensor | None:
+    def _content(self, c: Controls, memory: tf.Tensor) -> tf.Tensor | None:
         """Where each read head finds what it looks for, `[..., R, N]`."""
         if not self._reads_content:
             return None
@@ -323,7 +334,7 @@ class ScanNTM(keras.layers.Layer):
         wide = tf.float32 if dtype.size < 4 else dtype
         return tf.cast(ops.content_weights(*(tf.cast(z, wide) for z in (memory, c.key, c.strength))), dtype)
 
-    def _transition(self, c: _Controls, state: State) -> tuple[tf.Tensor, State]:
+    def _transition(self, c: Controls, state: State) -> tuple[tf.Tensor, State]:
         write_weights = ops.advance(state["write_weights"], c.write_modes, c.write_jump)
         memory = ops.write(state["memory"], write_weights, c.erase, c.add)
         read_weights = ops.advance(
@@ -336,7 +347,7 @@ class ScanNTM(keras.layers.Layer):
             "write_weights": write_weights,
         }
 
-    def _loop(self, c: _Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
+    def _loop(self, c: Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
         if reset_mask is None:
             return ops.unroll(lambda x, s, _: self._transition(x, s), c, state)
 
@@ -346,7 +357,7 @@ class ScanNTM(keras.layers.Layer):
 
         return ops.unroll(step, (c, reset_mask), state, self._initial_state())
 
-    def _scan(self, c: _Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
+    def _scan(self, c: Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
         initial = self._initial_state()
 
         def advance(head, *places):
@@ -373,7 +384,7 @@ class ScanNTM(keras.layers.Layer):
             "write_weights": write_weights[:, -1],
         }
 
-    def _chunked(self, c: _Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
+    def _chunked(self, c: Controls, state: State, reset_mask: tf.Tensor | None) -> tuple[tf.Tensor, State]:
         initial = self._initial_state()
         positions = ("read_weights", "write_weights")
 
@@ -418,7 +429,7 @@ class ScanNTM(keras.layers.Layer):
         }
 
 
-def _hold(c: _Controls, mask: tf.Tensor) -> _Controls:
+def _hold(c: Controls, mask: tf.Tensor) -> Controls:
     """Controls that neither move nor write where `mask [B, T]` does not hold."""
     mask = mask[:, :, tf.newaxis, tf.newaxis]
 
@@ -439,9 +450,7 @@ def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:
     return {name: tf.where(reset, initial[name], part) for name, part in state.items()}
 
 
-def _mode_biases(
-    favourites: Sequence[str], modes: Sequence[str | None], allowed: Sequence[str]
-) -> np.ndarray:
+def _mode_biases(favourites: Sequence[str], modes: Sequence[str], allowed: Sequence[str]) -> np.ndarray:
     """Initial logits of the heads' modes, `[H, modes]`."""
     biases = np.zeros([len(favourites), len(modes)], np.float32)
     biases[:, -1] = JUMP_LOGIT

@@ -1,5 +1,7 @@
 """The Q-network: encoder, layers that remember, dueling head."""
 
+import itertools
+
 import tensorflow as tf
 from tf_agents.networks import network
 from tf_agents.specs import tensor_spec
@@ -9,7 +11,7 @@ from tf_agents.utils import nest_utils
 from tfmem._keras import keras
 from tfmem.errors import require
 from tfmem.layers import ScanNTM
-from tfmem.layers.scan_ntm import State
+from tfmem.layers.scan_ntm import Controls, State
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.stateful import RecentAttention, stateful_layers
@@ -101,10 +103,9 @@ class MemoryQNetwork(network.Network):
         }
 
     def set_temperature(self, temperature: float | tf.Tensor) -> None:
-        """Of the heads of every `ScanNTM` in the network; a target network follows as with any weight."""
-        for layer in self._stateful:
-            if isinstance(layer, ScanNTM):
-                layer.temperature.assign(temperature)
+        """Of the heads of the network's `ScanNTM`; a target network follows as with any weight."""
+        if self.memory is not None:
+            self.memory.temperature.assign(temperature)
 
     @property
     def selection_log_prob(self) -> tf.Tensor | None:
@@ -113,6 +114,24 @@ class MemoryQNetwork(network.Network):
             if isinstance(layer, RecentAttention):
                 return layer.selection_log_prob
         return None
+
+    def controls(self, observation, network_state: State) -> Controls | None:
+        """What the `ScanNTM`'s controller says of observations `[B, ...]` that follow states `[B, ...]`.
+
+        None without a `ScanNTM`.
+        """
+        memory = self.memory
+        if memory is None:
+            return None
+        x = self._encode(_seen(observation, self._masks_actions), outer_rank=1)
+        for layer in itertools.takewhile(lambda layer: layer is not memory, self._stateful):
+            x, _ = layer.step(x, {key: network_state[key] for key in layer.state_shapes})
+        return memory.controls(x)
+
+    @property
+    def memory(self) -> ScanNTM | None:
+        """The layer that holds the external memory, where there is one."""
+        return next((layer for layer in self._stateful if isinstance(layer, ScanNTM)), None)
 
     def call(self, observation, step_type=None, network_state=(), training=False):
         outer_rank = nest_utils.get_outer_rank(observation, self.input_tensor_spec)

@@ -152,6 +152,7 @@ def stateful_layers(config: NetworkConfig) -> list[keras.layers.Layer]:
                 read_heads=core.read_heads,
                 write_heads=core.write_heads,
                 controller_units=core.controller_units,
+                name="scan_ntm",
             )
         )
     return layers

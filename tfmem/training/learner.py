@@ -103,6 +103,8 @@ class Learner(tf.Module):
             )
             self.agent.initialize()
             self._optimizer.build(self.network.trainable_variables)
+            # Of the latest update.
+            self.gradient_norms = {name: tf.Variable(0.0, trainable=False) for name in self.agent.modules}
             # What evaluations and exports are made of.
             self.answering = self.network
             if config.averaging:
@@ -195,6 +197,8 @@ class Learner(tf.Module):
             info = self._strategy.run(self._train, arguments)
             self.replay.update_priorities(windows.index, info.extra.priority)
             total += info.loss
+            for name, norm in info.extra.gradient_norms.items():
+                self.gradient_norms[name].assign(norm)
         if config.averaging:
             self._average_weights()
         return total / config.updates

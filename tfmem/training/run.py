@@ -25,6 +25,7 @@ from tfmem.agents import MemoryPolicy
 from tfmem.environments import EnvironmentFailed
 from tfmem.errors import TfmemError
 from tfmem.serving import wire
+from tfmem.training.board import Board
 from tfmem.training.collector import Collector
 from tfmem.training.config import TrainConfig
 from tfmem.training.environment import load_environment
@@ -35,6 +36,9 @@ from tfmem.training.stopwatch import Stopwatch
 
 # Evaluation during training plays episodes from these environment seeds on.
 EVALUATION_SEED = 1_000_000
+# Evaluations look into an episode while recording has taken no more than this share of the run's time; the
+# last one does in any case.
+RECORDING_SHARE = 0.01
 # A loss above this, in units of the normalised reward's square, is divergence.
 EXPLODED_LOSS = 1e6
 
@@ -83,7 +87,7 @@ class Result:
       final_return: mean greedy return of the last evaluation.
       best_return: the highest of all evaluations, the last included.
       time_shares: what share of `wall_s` went where: acting, stepping the environments, learning, compiling,
-        evaluating, saving, and all else.
+        evaluating, recording for TensorBoard, saving, and all else.
     """
 
     env: str
@@ -160,8 +164,7 @@ class TrainingRun:
                     self._manager.checkpoint.restore(latest).assert_consumed()
             with self._writing():
                 self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
-        # A default writer only while recording: the agent's own summaries cannot be compiled by XLA.
-        self._writer = tf.summary.create_file_writer(str(self.folder.events))
+        self._board = Board(config, self.folder.events, self.policy, seed=EVALUATION_SEED)
         self._started = time.monotonic()
 
     def run(self, watch: Callable[[Status], None] | None = None) -> Result:
@@ -171,6 +174,7 @@ class TrainingRun:
         try:
             while self._evaluated_steps < self.config.env_steps:
                 self._phase(watch)
+            return self._finish()
         except KeyboardInterrupt as stop:
             self._save()
             raise Interrupted(
@@ -186,8 +190,7 @@ class TrainingRun:
             self.evaluation_environment.close()
             # What could not be written has been told already.
             with contextlib.suppress(OSError, tf.errors.OpError):
-                self._writer.close()
-        return self._finish()
+                self._board.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -225,7 +228,7 @@ class TrainingRun:
                 episodes=self.config.eval_episodes,
                 seed=EVALUATION_SEED,
             ).mean_return
-        with self._writing():
+        with self._stopwatch.measure("recording"):
             self._record(float(np.mean(losses)) if losses else math.nan, greedy_return)
         watch(self._status("saving"))
         with self._stopwatch.measure("saving"):
@@ -269,17 +272,21 @@ class TrainingRun:
             "train_return": status.recent_return,
             "greedy_return": greedy_return,
         }
-        with self._writer.as_default():
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value, step=status.env_steps)
+        norms = self.learner.gradient_norms if status.updates else {}
+        norms = {f"gradients/{name}": float(norm) for name, norm in norms.items()}
+        last = status.env_steps >= self.config.env_steps
+        affordable = self._stopwatch.seconds("recording") <= RECORDING_SHARE * self._wall()
+        episode = self._board.play() if last or affordable else None
         row = {
             "env_steps": status.env_steps,
             "updates": status.updates,
             "wall_s": round(self._wall(), 2),
             **{name: value if math.isfinite(value) else None for name, value in scalars.items()},
         }
-        self._metrics.append(row)
-        self.folder.add_metrics(row)
+        with self._writing():
+            self._board.write(scalars | norms, step=status.env_steps, episode=episode)
+            self._metrics.append(row)
+            self.folder.add_metrics(row)
 
     def _wall(self) -> float:
         return float(self._wall_s) + time.monotonic() - self._started
@@ -320,6 +327,7 @@ class TrainingRun:
             time_shares={k: round(v, 3) for k, v in self._stopwatch.shares(self._wall()).items()},
         )
         with self._writing():
+            self._board.finish(result.final_return, step=result.env_steps)
             self.folder.write_result(dataclasses.asdict(result))
         return result
 

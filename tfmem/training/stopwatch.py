@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import tensorflow as tf
 
-ACTIVITIES = ("acting", "environment", "learning", "compiling", "evaluating", "saving")
+ACTIVITIES = ("acting", "environment", "learning", "compiling", "evaluating", "recording", "saving")
 
 
 class Stopwatch(tf.Module):
@@ -37,6 +37,11 @@ class Stopwatch(tf.Module):
         """Moves what was counted into the variable."""
         self._saved.assign_add(self._since)
         self._since[:] = 0
+
+    def seconds(self, activity: str) -> float:
+        """What was counted of an activity."""
+        at = ACTIVITIES.index(activity)
+        return float(self._saved[at]) + float(self._since[at])
 
     def shares(self, total: float) -> dict[str, float]:
         """Each activity's share of `total` seconds, and what is left as `other`."""
