@@ -129,7 +129,7 @@ class FourActions(RememberFirst):
 
 
 class Marked(gym.Env):
-    """Images `[10, 10, 4]`, black but for one pixel; the action that names its channel is rewarded. Five images."""
+    """Images `[10, 10, 4]`, black but for one pixel, whose channel is the action to take. Five of them."""
 
     observation_space = gym.spaces.Box(0, 1, (10, 10, 4), np.uint8)
     action_space = gym.spaces.Discrete(4)

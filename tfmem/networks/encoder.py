@@ -125,14 +125,11 @@ class ObservationEncoder(keras.layers.Layer):
         self.regions = regions
         paths = [".".join(map(str, path)) or "(whole)" for path in _paths(spec)]
         leaves = tf.nest.flatten(spec)
-        images = [path for path, leaf in zip(paths, leaves, strict=True) if _is_image(leaf)]
-        if regions is not None and len(images) != 1:
-            found = f"{len(images)}: {', '.join(images)}" if images else "none"
-            raise InvalidInput(
-                "region_attention needs one image in the observation, of rank 3 and at least 5×5, and there "
-                f"{'are' if images else 'is'} {found}; set it to 'none'"
-            )
-        self._encoders = [_leaf_encoder(path, leaf, regions) for path, leaf in zip(paths, leaves, strict=True)]
+        if regions is not None:
+            _require_one_image([path for path, leaf in zip(paths, leaves, strict=True) if _is_image(leaf)])
+        self._encoders = [
+            _leaf_encoder(path, leaf, regions) for path, leaf in zip(paths, leaves, strict=True)
+        ]
         self._project = keras.layers.Dense(units, activation="relu")
 
     def call(self, observation, training=False):
@@ -141,6 +138,15 @@ class ObservationEncoder(keras.layers.Layer):
         parts = tf.nest.flatten(observation)
         encoded = [encode(part) for encode, part in zip(self._encoders, parts, strict=True)]
         return self._project(tf.concat(encoded, axis=-1))
+
+
+def _require_one_image(images: list[str]) -> None:
+    if len(images) != 1:
+        found = f"are {len(images)}: {', '.join(images)}" if images else "is none"
+        raise InvalidInput(
+            "region_attention needs one image in the observation, of rank 3 and 5 pixels high and wide at "
+            f"least; there {found}; set it to 'none'"
+        )
 
 
 def _paths(nest) -> list[tuple]:

@@ -69,9 +69,7 @@ class MemoryQNetwork(network.Network):
         if config.action_mask:
             _require_action_mask(input_tensor_spec, actions)
         regions = _region_attention(config)
-        encoder = ObservationEncoder(
-            _seen(input_tensor_spec, config.action_mask), config.embedding, regions
-        )
+        encoder = ObservationEncoder(_seen(input_tensor_spec, config.action_mask), config.embedding, regions)
         layers = stateful_layers(config)
         shapes = {key: shape for layer in layers for key, shape in layer.state_shapes.items()}
         super().__init__(

@@ -10,18 +10,19 @@ from tfmem.networks.config import Attention
 class RegionAttention(keras.layers.Layer):
     """Attends to the regions of an image, soft or hard, in place of flattening its features.
 
-    The features `v_i` of region i, one of the `h·w` positions that convolutions leave, get a learned embedding
-    `p_i` of their place, and a query `q` asks for what of the image goes on:
+    The features of region i, one of the `h·w` positions that convolutions leave, and a learned embedding of
+    its place make `h_i`. Each of k heads asks for something of its own,
 
-        h_i = v_i + p_i,    q = mean_i h_i,    c_j = Σ_i a_ji h_i,    j = 1 … k
+        e_ji = v_jᵀ tanh(W_j h_i),    a_j = softmax(e_j),    c_j = Σ_i a_ji h_i
 
-    Soft attention has k heads, each with weights `a_j` of its own (`tfmem.layers.SoftAttention`); hard
-    attention selects k different regions (`tfmem.layers.HardAttention`). Nothing else of the image goes on.
+    and nothing else of the image goes on (`tfmem.layers.SoftAttention`). Hard attention has one set of
+    scores, by which it selects k different regions (`tfmem.layers.HardAttention`).
 
-    DARQN [Sorokin et al., 2015] has one head, and its query is the LSTM's previous output. That puts
-    attention inside the recurrence, one time after the other. Here the image itself asks, so that all times
-    of a window are attended to at once, whatever core follows; where to look does not depend on what is
-    remembered, and k heads make up for part of that.
+    In DARQN [Sorokin et al., 2015] there is one head, and the LSTM's previous output asks, which puts
+    attention inside the recurrence, one time after the other. Here what is asked for is learned and the same
+    at all times, so that a whole window is attended to at once, whatever core follows: where to look does
+    not depend on what is remembered, and several heads stand in for several looks. Nor does the image as a
+    whole ask: where to look could then tell what was seen elsewhere, and the picture would not be true.
 
     After a call `attention` is where it looked, `[B, h, w]`, the mean over the k heads or selections, with
     sum 1; and after a call in training `selection_log_prob` is `log p` of what `reinforce` has drawn, `[B]`,
@@ -61,11 +62,10 @@ class RegionAttention(keras.layers.Layer):
 
     def call(self, features, training=False):
         regions = tf.reshape(features, [-1, *self._place.shape]) + self._place  # [B, h·w, C]
-        inputs = {"h": regions, "query": tf.reduce_mean(regions, axis=1)}
-        context, weights = self._attention(**inputs, training=training)
+        context, weights = self._attention(regions, training=training)
         self.selection_log_prob = None
         if self._kind == "reinforce" and training:
-            self.selection_log_prob = self._attention.log_prob(weights, **inputs)
+            self.selection_log_prob = self._attention.log_prob(weights, regions)
         shares = weights if weights.shape.rank == 2 else tf.reduce_mean(weights, axis=1)
         self.attention = tf.reshape(shares, [-1, *self._grid])
         return context
