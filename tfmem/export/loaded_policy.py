@@ -26,7 +26,7 @@ class LoadedPolicy:
         self.manifest = read_manifest(Path(path))
         try:
             self._model = tf.saved_model.load(os.fspath(path))  # keeps the variables alive
-            self._step = self._model.signatures["step"]
+            self._step, self._explain = (self._model.signatures[name] for name in ("step", "explain"))
         except (OSError, KeyError, tf.errors.OpError) as error:
             raise InvalidInput(f"{path} is damaged: {str(error).splitlines()[0]}") from error
         self._initial_state = self._model.signatures.get("initial_state")
@@ -51,14 +51,24 @@ class LoadedPolicy:
         self, observation: Any, is_first: Any, state: dict[str, Any]
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
         """Acts once; see `tfmem.agents.MemoryPolicy.step`."""
+        return self._run(self._step, observation, is_first, state)[:3]
+
+    def explain(
+        self, observation: Any, is_first: Any, state: dict[str, Any]
+    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """As `step`, and what else can be shown of it; see `tfmem.agents.MemoryPolicy.explain`."""
+        return self._run(self._explain, observation, is_first, state)
+
+    def _run(self, signature, observation, is_first, state):
         specs = self.manifest["observation"]
         inputs = {
             name: tf.constant(np.asarray(part).astype(specs[name]["dtype"], casting="same_kind"))
             for name, part in wire.flatten_observation(observation).items()
         }
-        outputs = self._step(**inputs, **{wire.IS_FIRST: tf.convert_to_tensor(is_first, tf.bool)}, **state)
-        next_state = {name: outputs[name] for name in self.manifest["state"]}
-        return outputs[wire.ACTION], outputs[wire.Q_VALUES], next_state
+        outputs = signature(**inputs, **{wire.IS_FIRST: tf.convert_to_tensor(is_first, tf.bool)}, **state)
+        action, q_values = outputs.pop(wire.ACTION), outputs.pop(wire.Q_VALUES)
+        next_state = {name: outputs.pop(name) for name in self.manifest["state"]}
+        return action, q_values, next_state, outputs
 
 
 def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:

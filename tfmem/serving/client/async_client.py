@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tenacity
 
+from tfmem.serving import wire
 from tfmem.serving.client.base import ClientBase
 from tfmem.serving.client.call import Answer, Call
 from tfmem.serving.client.errors import NOT_FOUND, ServerError
@@ -100,6 +101,24 @@ class AsyncPinnedPolicy(ServedPolicy):
         """See `PinnedPolicy.step`."""
         inputs = self.step_inputs(observation, is_first, state)
         return self.read_outputs(await self._client.predict("step", inputs, version=self.version))
+
+    async def explain(
+        self, observation: Any, is_first: Any, state: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """As `step`, and what else can be shown of it; see `tfmem.agents.MemoryPolicy.explain`."""
+        inputs = self.step_inputs(observation, is_first, state)
+        return self.read_explained(await self._client.predict("explain", inputs, version=self.version))
+
+    async def initial_state(self, batch_size: int) -> dict[str, np.ndarray]:
+        """The state at an episode's start, as the model tells it; zeros where it does not, which do as well
+        where `is_first`.
+        """
+        if not self._tells_initial_state:
+            return self.blank_state(batch_size)
+        inputs = {wire.BATCH: np.zeros([batch_size], np.int32)}
+        return self.read_initial_state(
+            await self._client.predict("initial_state", inputs, version=self.version)
+        )
 
 
 class AsyncSession(Memory[AsyncPinnedPolicy]):

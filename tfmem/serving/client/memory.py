@@ -40,7 +40,7 @@ class Memory(Generic[Policy]):
 
     def reset(self) -> None:
         """Forgets: the next observation is an episode's first."""
-        self._state = self._policy.initial_state(1)
+        self._state = self._policy.blank_state(1)
         self._is_first = True
 
     def save(self) -> bytes:

@@ -1,5 +1,6 @@
 """A served policy by its inputs and outputs, apart from the calls that run it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class ServedPolicy:
       version: the version.
       inputs: dtype and shape without the batch axis of every input of `step`, by name.
       outputs: the same of every output.
+      explained: the same of what the signature `explain` has beside them.
 
     Args:
       name: of the model.
@@ -39,6 +41,9 @@ class ServedPolicy:
             self.version = int(metadata["model_spec"]["version"])
             self.inputs = _specs(signatures["step"]["inputs"])
             self.outputs = _specs(signatures["step"]["outputs"])
+            explain = _specs(signatures.get("explain", signatures["step"])["outputs"])
+            self.explained = {name: spec for name, spec in explain.items() if name not in self.outputs}
+            self._tells_initial_state = "initial_state" in signatures
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(f"the metadata of {name!r} is not TF Serving's: {error!r}", 200) from error
 
@@ -62,7 +67,7 @@ class ServedPolicy:
         """Of the state's specs; see `tfmem.serving.wire.fingerprint`."""
         return wire.fingerprint(self.state_specs)
 
-    def initial_state(self, batch_size: int) -> dict[str, np.ndarray]:
+    def blank_state(self, batch_size: int) -> dict[str, np.ndarray]:
         """Zeros in the state's form: the model puts its own initial memory in place where `is_first`."""
         return {
             name: np.zeros([batch_size, *spec["shape"]], spec["dtype"])
@@ -91,14 +96,28 @@ class ServedPolicy:
         Raises:
           ServerError: when they are not what the metadata promised.
         """
+        arrays = self._arrays(outputs, self.outputs)
+        state = {name: arrays[name] for name in self.state_specs}
+        return arrays[wire.ACTION], arrays[wire.Q_VALUES], state
+
+    def read_explained(
+        self, outputs: Any
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The same of `explain`'s outputs, and those that `step` has not, by name."""
+        return *self.read_outputs(outputs), self._arrays(outputs, self.explained)
+
+    def read_initial_state(self, outputs: Any) -> dict[str, np.ndarray]:
+        """The state of `initial_state`'s outputs, which are one array where the state is."""
+        outputs = outputs if isinstance(outputs, Mapping) else dict.fromkeys(self.state_specs, outputs)
+        return self._arrays(outputs, self.state_specs)
+
+    def _arrays(self, outputs: Any, specs: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
         try:
-            arrays = {name: _as_spec(name, outputs[name], spec) for name, spec in self.outputs.items()}
+            return {name: _as_spec(name, outputs[name], spec) for name, spec in specs.items()}
         except (InvalidInput, KeyError, IndexError) as error:
             raise ServerError(
                 f"the answer of {self.name!r} does not fit its metadata: {error}", 200
             ) from error
-        state = {name: arrays[name] for name in self.state_specs}
-        return arrays[wire.ACTION], arrays[wire.Q_VALUES], state
 
 
 def _specs(infos: dict[str, Any]) -> dict[str, dict[str, Any]]:
