@@ -128,7 +128,31 @@ class FourActions(RememberFirst):
     action_space = gym.spaces.Discrete(4)
 
 
+class Marked(gym.Env):
+    """Images `[10, 10, 4]`, black but for one pixel; the action that names its channel is rewarded. Five images."""
+
+    observation_space = gym.spaces.Box(0, 1, (10, 10, 4), np.uint8)
+    action_space = gym.spaces.Discrete(4)
+
+    def _observe(self):
+        row, column, self._channel = self.np_random.integers(0, (10, 10, 4))
+        image = np.zeros((10, 10, 4), np.uint8)
+        image[row, column, self._channel] = 1
+        return image
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._t = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self._t += 1
+        reward = float(action == self._channel)
+        return self._observe(), reward, self._t == 5, False, {}
+
+
 gym.register("tests/FourActions-v0", FourActions)
+gym.register("tests/Marked-v0", Marked)
 gym.register("tests/RememberFirst-v0", RememberFirst)
 gym.register("tests/OneAllowed-v0", OneAllowed)
 gym.register("tests/Breaking-v0", Breaking)

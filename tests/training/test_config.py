@@ -56,6 +56,16 @@ def test_overrides():
             "attention must be 'soft', as it is without attention: set attention_window",
         ),
         ({"attention_entropy": 0.1}, "attention_entropy must be 0, as it is without attention"),
+        ({"region_attention": "loud"}, "region_attention"),
+        ({"region_attention": "soft", "region_attention_heads": 0}, "region_attention_heads must be at least 1"),
+        (
+            {"region_attention_entropy": 0.1},
+            "region_attention_entropy must be 0, as it is without attention over regions: set region_attention",
+        ),
+        (
+            {"region_attention": "gumbel", "region_attention_entropy": float("nan")},
+            "region_attention_entropy must be a finite number",
+        ),
         ({"hidden": 0}, "hidden must be at least 1"),
         ({"device": "tpu"}, "device"),
     ],

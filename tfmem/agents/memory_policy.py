@@ -69,13 +69,19 @@ class MemoryPolicy(tf.Module):
         Returns:
           `(action [B] int32, q_values [B, actions], next state)`.
         """
-        return self._step(observation, is_first, state)
+        action, q_values, next_state, _ = self._step(observation, is_first, state)
+        return action, q_values, next_state
 
     def explain(
         self, observation, is_first: tf.Tensor, state: State
     ) -> tuple[tf.Tensor, tf.Tensor, State, dict[str, tf.Tensor]]:
-        """As `step`, and what else can be shown of it, by name `[B, ...]`; the state shows the rest."""
-        return *self.step(observation, is_first, state), {}
+        """As `step`, and what else can be shown of it, by name; the state shows the rest.
+
+        Returns:
+          `(action, q_values, next state, explained)`, in the last `region_attention [B, h, w]` where the
+          network attends to regions of an image: the share that each of them had.
+        """
+        return self._step(observation, is_first, state)
 
     def _greedy(self, observation, is_first, state):
         step_type = tf.where(is_first, ts.StepType.FIRST, ts.StepType.MID)
@@ -84,4 +90,4 @@ class MemoryPolicy(tf.Module):
         values = (unscale(q_values) if self._value_rescaling else q_values) / self.reward_scale
         # What a mask forbids stays at its mark, whatever the units.
         values = tf.where(tf.equal(q_values, FORBIDDEN), FORBIDDEN, values)
-        return action, values, dict(next_state or {})
+        return action, values, dict(next_state or {}), self.network.explained

@@ -16,7 +16,7 @@ class ExportedPolicy(tf.Module):
     | --- | --- | --- |
     | `serving_default` | observation | action (with fresh memory) |
     | `step` | observation, is_first, state by name | action, q_values, next state by the same names |
-    | `explain` | as `step` | as `step`; the state's weights say what was attended to, read and written |
+    | `explain` | as `step` | as `step`, and what `MemoryPolicy.explain` shows beside the state |
     | `initial_state` | batch `[B]`, only its size counts | state |
 
     All inputs and outputs are batch-leading with any batch size. A policy without memory has no state, and
@@ -31,6 +31,7 @@ class ExportedPolicy(tf.Module):
         super().__init__(name="exported_policy")
         self._variables = [*policy.network.variables, policy.reward_scale]
         self._policy = policy.step
+        self._explained = policy.explain
         self._fresh = policy.initial_state
         self._observation_spec = observation_spec
         self._observation = wire.flatten_observation(observation_spec)
@@ -47,7 +48,7 @@ class ExportedPolicy(tf.Module):
         signatures = {
             "serving_default": tf.function(self._act).get_concrete_function(**observation),
             "step": tf.function(self._step).get_concrete_function(**step),
-            "explain": tf.function(self._step).get_concrete_function(**step),
+            "explain": tf.function(self._explain).get_concrete_function(**step),
         }
         if state:
             batch = tf.TensorSpec([None], tf.int32, wire.BATCH)
@@ -57,12 +58,16 @@ class ExportedPolicy(tf.Module):
         return signatures
 
     def _step(self, **inputs):
-        action, q_values, state = self._policy(
-            self._nest(inputs),
-            inputs[wire.IS_FIRST],
-            {name: inputs[name] for name in self._state},
-        )
+        action, q_values, state = self._policy(*self._arguments(inputs))
         return {wire.ACTION: action, wire.Q_VALUES: q_values, **state}
+
+    def _explain(self, **inputs):
+        action, q_values, state, explained = self._explained(*self._arguments(inputs))
+        return {wire.ACTION: action, wire.Q_VALUES: q_values, **state, **explained}
+
+    def _arguments(self, inputs: dict[str, tf.Tensor]):
+        state = {name: inputs[name] for name in self._state}
+        return self._nest(inputs), inputs[wire.IS_FIRST], state
 
     def _act(self, **inputs):
         observation = self._nest(inputs)

@@ -7,6 +7,7 @@ from typing import Literal
 from tfmem.errors import require
 
 Attention = Literal["soft", "reinforce", "gumbel", "straight_through"]
+RegionAttention = Literal["none", Attention]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class NetworkConfig:
         is joined to the core's input; 0 for none.
       attention: `"soft"`, or hard attention by one of the estimators of `tfmem.layers.HardAttention`.
       attention_entropy: λ of the attention's entropy in the loss: positive sharpens, negative spreads.
+      region_attention: `"none"`, or attention over the regions of the observation's one image, in place of
+        all of its features: `"soft"`, or hard by an estimator as above. See
+        `tfmem.networks.region_attention.RegionAttention`.
+      region_attention_heads: its heads, or how many regions hard attention selects.
+      region_attention_entropy: λ of its entropy in the loss.
       hidden: width of the hidden layer before the dueling head.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
@@ -80,6 +86,9 @@ class NetworkConfig:
     attention_window: int = 0
     attention: Attention = "soft"
     attention_entropy: float = 0.0
+    region_attention: RegionAttention = "none"
+    region_attention_heads: int = 4
+    region_attention_entropy: float = 0.0
     hidden: int = 128
     action_mask: bool = False
 
@@ -91,6 +100,12 @@ class NetworkConfig:
             needed = "as it is without attention: set attention_window to at least 2"
             require(self.attention == "soft", "attention", self.attention, f"'soft', {needed}")
             require(self.attention_entropy == 0, "attention_entropy", self.attention_entropy, f"0, {needed}")
-        entropy = self.attention_entropy
-        require(math.isfinite(entropy), "attention_entropy", entropy, "a finite number")
+        if self.region_attention == "none":
+            entropy = self.region_attention_entropy
+            needed = "0, as it is without attention over regions: set region_attention"
+            require(entropy == 0, "region_attention_entropy", entropy, needed)
+        heads = self.region_attention_heads
+        require(heads >= 1, "region_attention_heads", heads, "at least 1")
+        for name in ("attention_entropy", "region_attention_entropy"):
+            require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
         require(self.hidden >= 1, "hidden", self.hidden, "at least 1")

@@ -6,6 +6,7 @@ from tf_agents.specs import tensor_spec
 
 from tfmem._keras import keras
 from tfmem.errors import InvalidInput
+from tfmem.networks.region_attention import RegionAttention
 
 # More categories than this in one number are a quantity, not a choice.
 MAX_CATEGORIES = 1024
@@ -56,8 +57,15 @@ class _Numbers(keras.layers.Layer):
         return (tf.reshape(tf.cast(x, tf.float32), [-1, self._size]) - self._zero) * self._scale
 
 
-def _image_encoder(spec: tf.TensorSpec) -> keras.Sequential:
-    """Strided convolutions; large images take the strides of Mnih et al. (2015), small ones 3×3 kernels."""
+def _is_image(spec: tf.TensorSpec) -> bool:
+    return spec.shape.rank == 3 and min(spec.shape[0], spec.shape[1]) >= 5
+
+
+def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> keras.Sequential:
+    """Strided convolutions, then attention over regions or all features.
+
+    Large images take the strides of Mnih et al. (2015), small ones 3×3 kernels.
+    """
     height, width = spec.shape[0], spec.shape[1]
     large = min(height, width) >= 36
     layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)] if large else [(16, 3, 1), (32, 3, 1)]
@@ -69,17 +77,16 @@ def _image_encoder(spec: tf.TensorSpec) -> keras.Sequential:
                 keras.layers.Conv2D(filters, kernel, stride, activation="relu")
                 for filters, kernel, stride in layers
             ),
-            keras.layers.Flatten(),
+            keras.layers.Flatten() if regions is None else regions,
         ]
     )
 
 
-def _leaf_encoder(path: str, spec: tf.TensorSpec) -> keras.layers.Layer:
-    rank = spec.shape.rank
-    if rank == 3 and min(spec.shape[0], spec.shape[1]) >= 5:
-        return _image_encoder(spec)
+def _leaf_encoder(path: str, spec: tf.TensorSpec, regions: RegionAttention | None) -> keras.layers.Layer:
+    if _is_image(spec):
+        return _image_encoder(spec, regions)
     bounds = _bounds(spec)
-    if spec.dtype in (tf.int32, tf.int64) and rank <= 1:
+    if spec.dtype in (tf.int32, tf.int64) and spec.shape.rank <= 1:
         if not np.max(bounds[1] - bounds[0]) < MAX_CATEGORIES:
             raise InvalidInput(
                 f"observation {path} has integers without bounds or with more than {MAX_CATEGORIES} values; "
@@ -97,24 +104,39 @@ class ObservationEncoder(keras.layers.Layer):
     | part of the observation | encoding |
     | --- | --- |
     | int32 or int64 of rank 0 or 1 (Discrete, MultiDiscrete) | one-hot code of every component |
-    | rank 3, at least 5×5 (images, channels last) | convolutions |
+    | rank 3, at least 5×5 (images, channels last) | convolutions, then `regions` where given |
     | other numbers (Box, MultiBinary) | flat vector, bounded integers scaled to [0, 1], floats to [-1, 1] |
 
     The call takes a nest of `[B, ...]` and returns `[B, units]`.
 
+    Args:
+      spec: nest of specs of the observation.
+      units: width of what comes out.
+      regions: attention over the regions of the one image in the observation; None for all its features.
+
     Raises:
-      InvalidInput: when a part of the observation cannot be encoded; names the part.
+      InvalidInput: when a part of the observation cannot be encoded, which it names, or attention over
+        regions has no image or more than one.
     """
 
-    def __init__(self, spec, units: int):
+    def __init__(self, spec, units: int, regions: RegionAttention | None = None):
         super().__init__(name="encoder")
         self._spec = spec
+        self.regions = regions
         paths = [".".join(map(str, path)) or "(whole)" for path in _paths(spec)]
         leaves = tf.nest.flatten(spec)
-        self._encoders = [_leaf_encoder(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
+        images = [path for path, leaf in zip(paths, leaves, strict=True) if _is_image(leaf)]
+        if regions is not None and len(images) != 1:
+            found = f"{len(images)}: {', '.join(images)}" if images else "none"
+            raise InvalidInput(
+                "region_attention needs one image in the observation, of rank 3 and at least 5×5, and there "
+                f"{'are' if images else 'is'} {found}; set it to 'none'"
+            )
+        self._encoders = [_leaf_encoder(path, leaf, regions) for path, leaf in zip(paths, leaves, strict=True)]
         self._project = keras.layers.Dense(units, activation="relu")
 
-    def call(self, observation):
+    def call(self, observation, training=False):
+        del training  # Keras hands it on to attention
         tf.nest.assert_same_structure(observation, self._spec)
         parts = tf.nest.flatten(observation)
         encoded = [encode(part) for encode, part in zip(self._encoders, parts, strict=True)]

@@ -12,10 +12,13 @@ from tfmem.layers import ScanNTM
 from tfmem.layers.scan_ntm import State
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
+from tfmem.networks.region_attention import RegionAttention
 from tfmem.networks.stateful import RecentAttention, stateful_layers
 
 # The part of an observation that says which actions are allowed, `[actions]`, 0 or 1.
 ACTION_MASK = "action_mask"
+# The name of where in the image the policy looked.
+REGION_ATTENTION = "region_attention"
 # The Q-value of an action that is not allowed: below any other, and still a number that JSON can hold.
 FORBIDDEN = -1e9
 
@@ -23,8 +26,9 @@ FORBIDDEN = -1e9
 class MemoryQNetwork(network.Network):
     """Q-values from an observation and a memory, as a TF-Agents network.
 
-    The encoder's output runs through attention over the recent past and a core that remembers, both
-    optional (`NetworkConfig`), into a dueling head [Wang et al., 2016]
+    The encoder's output, of an image by attention over its regions where asked for, runs through attention
+    over the recent past and a core that remembers, all optional (`NetworkConfig`), into a dueling head [Wang
+    et al., 2016]
 
         Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a').
 
@@ -64,7 +68,10 @@ class MemoryQNetwork(network.Network):
         actions = int(action_spec.maximum) + 1
         if config.action_mask:
             _require_action_mask(input_tensor_spec, actions)
-        encoder = ObservationEncoder(_seen(input_tensor_spec, config.action_mask), config.embedding)
+        regions = _region_attention(config)
+        encoder = ObservationEncoder(
+            _seen(input_tensor_spec, config.action_mask), config.embedding, regions
+        )
         layers = stateful_layers(config)
         shapes = {key: shape for layer in layers for key, shape in layer.state_shapes.items()}
         super().__init__(
@@ -75,6 +82,7 @@ class MemoryQNetwork(network.Network):
         self._masks_actions = config.action_mask
         self._network_output_spec = tf.TensorSpec([actions], tf.float32)
         self._encoder = encoder
+        self._selection_log_prob: tf.Tensor | None = None
         self._stateful = layers
         self._hidden = keras.layers.Dense(config.hidden, activation="relu", name="hidden")
         self._value = keras.layers.Dense(1, name="value")
@@ -108,11 +116,16 @@ class MemoryQNetwork(network.Network):
 
     @property
     def selection_log_prob(self) -> tf.Tensor | None:
-        """`log p [B, T]` of what `reinforce` attention drew in the latest call in training, or None."""
-        for layer in self._stateful:
-            if isinstance(layer, RecentAttention):
-                return layer.selection_log_prob
-        return None
+        """`log p [B, T]` of all that `reinforce` attention drew in the latest call in training, or None."""
+        return self._selection_log_prob
+
+    @property
+    def explained(self) -> dict[str, tf.Tensor]:
+        """What the latest call can show beside the state: `region_attention [B, h, w]`, where there is one.
+
+        After a call over `[B, T, ...]`, of all `B·T` images.
+        """
+        return {} if self._encoder.regions is None else {REGION_ATTENTION: self._encoder.regions.attention}
 
     def call(self, observation, step_type=None, network_state=(), training=False):
         outer_rank = nest_utils.get_outer_rank(observation, self.input_tensor_spec)
@@ -120,7 +133,7 @@ class MemoryQNetwork(network.Network):
             raise ValueError(
                 f"observations must have the axes [B] or [B, T] before their own; got {outer_rank} axes"
             )
-        x = self._encode(_seen(observation, self._masks_actions), outer_rank)
+        x = self._encode(_seen(observation, self._masks_actions), outer_rank, training)
         outer = tf.shape(x)[:-1]
         reset = tf.zeros(outer, tf.bool) if step_type is None else tf.equal(step_type, ts.StepType.FIRST)
         state: State = {}
@@ -130,6 +143,7 @@ class MemoryQNetwork(network.Network):
             own = {key: network_state[key] for key in layer.state_shapes} if network_state else None
             x, own = self._remember(layer, x, own, reset, training)
             state |= own
+        self._selection_log_prob = self._drawn(outer)
         x = self._hidden(x)
         advantage = self._advantage(x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
@@ -137,16 +151,23 @@ class MemoryQNetwork(network.Network):
             q_values = tf.where(allowed_actions(observation[ACTION_MASK]), q_values, FORBIDDEN)
         return q_values, state or ()
 
-    def _encode(self, observation, outer_rank: int) -> tf.Tensor:
+    def _drawn(self, outer: tf.Tensor) -> tf.Tensor | None:
+        """The log probability, with the axes `outer`, of what all layers have just drawn together."""
+        layers = [] if self._encoder.regions is None else [self._encoder.regions]
+        layers += [layer for layer in self._stateful if isinstance(layer, RecentAttention)]
+        drawn = [layer.selection_log_prob for layer in layers if layer.selection_log_prob is not None]
+        return tf.add_n([tf.reshape(log_prob, outer) for log_prob in drawn]) if drawn else None
+
+    def _encode(self, observation, outer_rank: int, training: bool = False) -> tf.Tensor:
         """Observations with the axes `[B]` or `[B, T]` to `[B, embedding]` or `[B, T, embedding]`."""
         if outer_rank == 1:
-            return self._encoder(observation)
+            return self._encoder(observation, training=training)
         outer = tf.shape(tf.nest.flatten(observation)[0])[:2]
         static = tf.nest.flatten(observation)[0].shape[:2]
         flat = tf.nest.map_structure(
             lambda z: tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], axis=0)), observation
         )
-        x = self._encoder(flat)
+        x = self._encoder(flat, training=training)
         x = tf.reshape(x, tf.concat([outer, tf.shape(x)[1:]], axis=0))
         return tf.ensure_shape(x, [*static, x.shape[-1]])
 
@@ -165,6 +186,16 @@ def _seen(observation, masks_actions: bool):
     if not masks_actions:
         return observation
     return {key: part for key, part in observation.items() if key != ACTION_MASK}
+
+
+def _region_attention(config: NetworkConfig) -> RegionAttention | None:
+    if config.region_attention == "none":
+        return None
+    return RegionAttention(
+        config.region_attention,
+        heads=config.region_attention_heads,
+        entropy=config.region_attention_entropy,
+    )
 
 
 def _require_action_mask(spec, actions: int) -> None:

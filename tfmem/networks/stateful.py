@@ -5,11 +5,11 @@ The interface is `tfmem.layers.ScanNTM`'s: a call over `[B, T, F]` with `initial
 named part of the state.
 """
 
-import numpy as np
 import tensorflow as tf
 
 from tfmem._keras import keras
-from tfmem.layers import HardAttention, ScanNTM, SoftAttention
+from tfmem.layers import ScanNTM
+from tfmem.networks.attention_layer import attention_layer
 from tfmem.networks.config import Attention, LSTMConfig, NetworkConfig, ScanNTMConfig
 from tfmem.ops import lstm
 
@@ -72,13 +72,7 @@ class RecentAttention(_Stateful):
         super().__init__(name="recent_attention")
         self._window = window
         self._features = features
-        self._attention: keras.layers.Layer
-        if attention == "soft":
-            self._attention = SoftAttention(features, entropy_weight=entropy)
-        else:
-            # NumPy's randomness is seeded with Keras', so that a run's seed decides what is drawn.
-            seed = int(np.random.randint(2**31))
-            self._attention = HardAttention(features, attention, entropy_weight=entropy, seed=seed)
+        self._attention = attention_layer(features, attention, entropy=entropy)
         self._scores = attention == "reinforce"
         self.selection_log_prob: tf.Tensor | None = None
         self.state_shapes = {

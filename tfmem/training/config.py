@@ -12,7 +12,7 @@ import dacite
 from tfmem.environments import Vectorization, longest_episode
 from tfmem.errors import InvalidInput, require
 from tfmem.networks import CoreConfig, NetworkConfig, ScanNTMConfig
-from tfmem.networks.config import CORES, Attention
+from tfmem.networks.config import CORES, Attention, RegionAttention
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class TrainConfig:
       attention_window: see `tfmem.networks.NetworkConfig`.
       attention: see `tfmem.networks.NetworkConfig`.
       attention_entropy: see `tfmem.networks.NetworkConfig`.
+      region_attention: see `tfmem.networks.NetworkConfig`.
+      region_attention_heads: see `tfmem.networks.NetworkConfig`.
+      region_attention_entropy: see `tfmem.networks.NetworkConfig`.
       hidden: see `tfmem.networks.NetworkConfig`.
       gamma: discount.
       n_step: rewards in a return before it bootstraps.
@@ -85,6 +88,9 @@ class TrainConfig:
     attention_window: int = 0
     attention: Attention = "soft"
     attention_entropy: float = 0.0
+    region_attention: RegionAttention = "none"
+    region_attention_heads: int = 4
+    region_attention_entropy: float = 0.0
     hidden: int = 128
     gamma: float = 0.99
     n_step: int = 1
@@ -172,6 +178,9 @@ class TrainConfig:
             attention_window=self.attention_window,
             attention=self.attention,
             attention_entropy=self.attention_entropy,
+            region_attention=self.region_attention,
+            region_attention_heads=self.region_attention_heads,
+            region_attention_entropy=self.region_attention_entropy,
             hidden=self.hidden,
             action_mask=self.action_mask,
         )
