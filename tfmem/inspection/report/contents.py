@@ -1,7 +1,9 @@
 """What a report says, before it becomes a page."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from tfmem.inspection.trace import Trace
 
@@ -14,11 +16,13 @@ class Episode:
       name: a few words, such as "With memory".
       trace: what happened.
       detailed: also show what was attended to, read and written, and the memory.
+      asides: a number more to tell of each step, `[T]`, by a few words that say what it is.
     """
 
     name: str
     trace: Trace
     detailed: bool = True
+    asides: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

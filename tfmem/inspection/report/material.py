@@ -68,6 +68,7 @@ def gather(episode: Episode, *, budget: int) -> Material:
             "reward": trace.reward,
             "td_error": trace.td_error,
             "return_so_far": np.cumsum(trace.reward, dtype=np.float64),
+            **{aside(name): values for name, values in episode.asides.items()},
         }.items()
     }
     if REGIONS in trace.explained:
@@ -79,6 +80,11 @@ def gather(episode: Episode, *, budget: int) -> Material:
             if name in trace.state
         }
     return Material(pack(series, budget=budget), shown, pictured, told)
+
+
+def aside(name: str) -> str:
+    """The name among an episode's arrays of one of its asides."""
+    return f"aside: {name}"
 
 
 def every_array(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:

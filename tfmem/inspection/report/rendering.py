@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from tfmem.inspection.report import plots, views
 from tfmem.inspection.report.contents import Report
-from tfmem.inspection.report.material import REGIONS, Material
+from tfmem.inspection.report.material import REGIONS, Material, aside
 
 _OF_AN_OBSERVATION = "observation"
 
@@ -49,7 +49,6 @@ def render(report: Report, materials: Sequence[Material], *, library: str, array
         "episodes": [_episode(episode, material) for episode, material in zip(report.episodes, materials)],
         "views": [{"name": view.name, **view.filled} for view in all_views],
         "document": document.to_json(deferred=False),
-        "roots": {view.plot.id: view.name for view in all_views},
         "palettes": plots.PALETTES,
     }
     environment = Environment(
@@ -67,12 +66,14 @@ def render(report: Report, materials: Sequence[Material], *, library: str, array
         told=_for_script(told),
         label=label,
         overlay=REGIONS,
+        aside=aside,
     )
 
 
 def label(name: str) -> str:
     """A part of the observation, or of the state, in words."""
-    return name.removeprefix(f"{_OF_AN_OBSERVATION}_").replace("_", " ")
+    part = name.removeprefix(f"{_OF_AN_OBSERVATION}_").replace("_", " ")
+    return f"part {part}" if part.isdigit() else part
 
 
 def _episode(episode: Any, material: Material) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _attention(index: int, values: np.ndarray, x_range: Range1d) -> Section:
     plot = plots.heat_map(
         name, x_range, rows=values.shape[1], label="steps ago", low=0, high=_greatest(values)
     )
-    filled = {"kind": "heat", "episode": index, "array": "attention", "head": 0, "newest_last": True}
+    filled = {"kind": "heat", "episode": index, "array": "attention", "head": 0, "newest_last": True, "row": "{} steps ago"}
     return Section(
         f"attention-section-{index}",
         "Attention over the past",
@@ -135,7 +135,7 @@ def _heads(
     for head in range(heads):
         name = f"{array}-{index}-{head}"
         plot = plots.heat_map(name, x_range, rows=slots, label="slot", low=0, high=_greatest(values))
-        filled = {"kind": "heat", "episode": index, "array": array, "head": head}
+        filled = {"kind": "heat", "episode": index, "array": array, "head": head, "row": "slot {}"}
         views.append(View(name, f"Head {head + 1}", plot, filled))
     numbers = {"episode": index, "array": array, "row": "slot", "column": "head", "rows_last": True}
     return Section(f"{array}-section-{index}", heading, about, views, numbers)
@@ -162,7 +162,7 @@ def _units(index: int, array: str, values: np.ndarray, x_range: Range1d) -> Sect
     limit = _greatest(np.abs(values))
     name = f"{array}-{index}"
     plot = plots.heat_map(name, x_range, rows=values.shape[1], label="unit", low=-limit, high=limit)
-    filled = {"kind": "heat", "episode": index, "array": array, "head": 0}
+    filled = {"kind": "heat", "episode": index, "array": array, "head": 0, "row": "unit {}"}
     return Section(
         f"{array}-section-{index}",
         f"The LSTM's {array} state",

@@ -124,7 +124,6 @@
 
   // The plots. Bokeh draws; a plot's parts are found by their names.
 
-  const models = Bokeh.documents;
   let plots = null;
   const part = (view, name) => plots.get_model_by_name(`${view.name}:${name}`);
 
@@ -174,8 +173,7 @@
     const row = view.newest_last ? rows - 1 - best : best;
     place.dataset.row = row;
     place.dataset.value = values[best];
-    place.textContent = view.newest_last ? `${row} steps ago, ${text(values[best])}`
-      : `strongest: ${row}, ${text(values[best])}`;
+    place.textContent = `${view.row.replace("{}", row)}: ${text(values[best])}`;
   }
 
   function showView(view, step) {
@@ -294,7 +292,6 @@
   }
 
   show(0);
-  const roots = Object.fromEntries(Object.entries(report.roots).map(([id, name]) => [id, name]));
   await new Promise(requestAnimationFrame);
   const { Document } = Bokeh.require("document");
   plots = Document.from_json(report.document);
@@ -307,7 +304,7 @@
     for (const event of ["tap", "pan"]) plot.on_event(event, ({ x }) => moveTo(x));
     document.getElementById(view.name).classList.add("scrubs");
   }
-  const places = plots.roots().map((plot) => document.getElementById(roots[plot.id]));
+  const places = plots.roots().map((plot) => document.getElementById(plot.name));
   await Bokeh.embed.add_document_standalone(plots, document.body, places);
   dark.addEventListener("change", colour);
   document.documentElement.dataset.ready = Math.round(performance.now());
