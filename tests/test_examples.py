@@ -1,4 +1,4 @@
-"""The examples that train layers run from the command line and draw a picture."""
+"""The examples that draw a picture run from the command line."""
 
 import subprocess
 import sys
@@ -16,9 +16,10 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
         "attention.py attentive_memory PICTURE --epochs 1",
         "algorithmic_task.py priority_sort scan_ntm PICTURE --batches 1",
         "algorithmic_task.py associative_recall ntm_cell PICTURE --batches 1",
+        "memory_heat_map.py saved_models/repeat_previous/1 PICTURE",
     ],
 )
-def test_it_trains_and_draws(tmp_path, command):
+def test_it_runs_and_draws(tmp_path, command):
     picture = tmp_path / "picture.png"
     script, *arguments = command.replace("PICTURE", str(picture)).split()
     subprocess.run([sys.executable, EXAMPLES / script, *arguments], check=True, capture_output=True)

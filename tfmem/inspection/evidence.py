@@ -89,9 +89,11 @@ def evidence(
         name: np.concatenate([episode.initial_state[name][np.newaxis], after[:-1]])
         for name, after in episode.state.items()
     }
+    effects: dict[str, Effect] = {}
+    if not before:
+        return effects
     steps = Steps(before, episode.state, _written_before(episode.state))
     whole = _redo(policy, environment, episode, before)
-    effects: dict[str, Effect] = {}
     for name, perturbation in perturbations(episode.initial_state).items():
         target = perturbation.target(steps)
         target[0] = NONE  # an episode starts from the initial state, whatever is given
@@ -109,12 +111,15 @@ def evidence(
     return effects
 
 
-def _written_before(state: Arrays) -> np.ndarray | None:
-    """The share of each slot's content that was written before each step, `[T, N]`; None without slots."""
-    if WRITES not in state:
-        return None
-    left = np.cumprod(1.0 - written_share(state[WRITES]), axis=0)
+def _written_before(state: Arrays) -> np.ndarray:
+    """The share of each slot's content that was written before each step, `[T, N]`."""
+    left = np.cumprod(1.0 - _replaced(state), axis=0)
     return 1.0 - np.concatenate([np.ones_like(left[:1]), left[:-1]])
+
+
+def _replaced(state: Arrays) -> np.ndarray:
+    """The share of each slot that a step's writes replace, `[B, N]`; `[B, 0]` without slots."""
+    return written_share(state[WRITES]) if WRITES in state else np.zeros([len(next(iter(state.values()))), 0])
 
 
 def _redo(policy, environment, episode: Trace, before: Arrays) -> Mapping[str, np.ndarray]:
@@ -163,19 +168,17 @@ def _play(
     environment.seed(seed)
     time_step = environment.reset()
     before: dict[str, Any] = {name: part[np.newaxis] for name, part in initial.items()}
-    unwritten = np.ones([1, len(initial["memory"])]) if WRITES in initial else None
+    unwritten = np.ones_like(_replaced(before))
     total_reward, step = 0.0, 0
     while not time_step.is_last()[0] and step != max_steps:
         seen = time_step.observation, time_step.is_first()
         action, _, after, _ = policy.explain(*seen, before)
         after = {name: np.asarray(part) for name, part in after.items()}
         if step:
-            written = None if unwritten is None else 1.0 - unwritten
-            target = perturbation.target(Steps(before, after, written))
+            target = perturbation.target(Steps(before, after, 1.0 - unwritten))
             taken = perturbation.take(before, target, initial)
             action, _, _, _ = policy.explain(*seen, {n: tf.constant(part) for n, part in taken.items()})
-        if unwritten is not None:
-            unwritten = unwritten * (1.0 - written_share(after[WRITES]))
+        unwritten = unwritten * (1.0 - _replaced(after))
         time_step = environment.step(np.asarray(action))
         total_reward, step, before = total_reward + float(time_step.reward[0]), step + 1, after
     return total_reward

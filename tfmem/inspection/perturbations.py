@@ -23,13 +23,13 @@ class Steps:
     Attributes:
       before: the states that they began with, by name `[B, ...]`.
       after: the states that they ended with.
-      written: `[B, N]`, the share of each slot's content that was written before the step; None without
+      written: `[B, N]`, the share of each slot's content that was written before the step; `[B, 0]` without
         slots.
     """
 
     before: Arrays
     after: Arrays
-    written: np.ndarray | None
+    written: np.ndarray
 
     def remembered_reads(self) -> np.ndarray:
         """How much each head reads, `[B, R, N]`, of what each slot held before the step: reads come after the
@@ -90,9 +90,7 @@ def perturbations(initial: Arrays) -> dict[str, Perturbation]:
     if {ATTENTION, "past_valid"} <= set(initial):
         found["most_attended"] = Perturbation("past_valid", _most_attended)
         found["least_attended"] = Perturbation("past_valid", _least_attended)
-    if initial:
-        found["everything"] = Perturbation(None, _everything)
-    return found
+    return found | {"everything": Perturbation(None, _everything)}
 
 
 def _most_read(steps: Steps) -> np.ndarray:
