@@ -120,7 +120,9 @@ def table_at(page, array):
         table.locator("xpath=ancestor::details/summary").click()
         page.wait_for_function("table => table.tBodies.length", arg=table.element_handle())
     return np.array(
-        table.evaluate("t => [...t.tBodies[0].rows].map(r => [...r.querySelectorAll('data')].map(d => +d.value))")
+        table.evaluate(
+            "t => [...t.tBodies[0].rows].map(r => [...r.querySelectorAll('data')].map(d => +d.value))"
+        )
     )
 
 
@@ -181,9 +183,7 @@ def test_the_slider_moves_every_linked_view(visit, written, episodes):
     memory = page.evaluate(
         "() => Array.from(Bokeh.documents[0].get_model_by_name('memory-0:data').data.image[0])"
     )
-    np.testing.assert_array_equal(
-        np.array(memory, np.float32), episodes[0].state["memory"][123].reshape(-1)
-    )
+    np.testing.assert_array_equal(np.array(memory, np.float32), episodes[0].state["memory"][123].reshape(-1))
     bars = page.evaluate("() => Bokeh.documents[0].get_model_by_name('q-0:data').data")
     np.testing.assert_array_equal(np.array(bars["top"], np.float32), episodes[0].q_values[123])
     assert np.argmax(bars["alpha"]) == episodes[0].action[123]
@@ -237,7 +237,9 @@ def test_a_page_of_200_steps_is_small_and_soon_ready(browser, written):
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(written.page.as_uri())
     page.wait_for_selector("html[data-ready]", timeout=120_000, state="attached")
-    metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+    metrics = {
+        metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]
+    }
     page.close()
     assert metrics["TaskDuration"] < 2
 
@@ -267,7 +269,14 @@ def test_a_narrow_screen_scrolls_only_downwards(visit, written):
 def test_headings_labels_and_tables_are_there_for_screen_readers(visit, written):
     page = visit(written.page)
     headings = page.get_by_role("heading").all_inner_texts()
-    for heading in ("An episode", "At this step", "Over time", "What it reads", "What is in memory", "Evidence"):
+    for heading in (
+        "An episode",
+        "At this step",
+        "Over time",
+        "What it reads",
+        "What is in memory",
+        "Evidence",
+    ):
         assert heading in headings
     assert page.get_by_role("slider", name="Step of the episode").count() == 1
     assert page.get_by_role("button", name="Play").count() == 1
@@ -355,9 +364,9 @@ def test_a_report_of_a_policy(trained_folder, visit, tmp_path):
     kept, ablated = (episode.trace for episode in report.episodes)
     assert kept.total_reward > 0.9 > ablated.total_reward
     page = visit(write_page(report, tmp_path / "policy.html").page)
-    facts = dict(
-        zip(page.locator(".facts dt").all_inner_texts(), page.locator(".facts dd:not(.meaning)").all_inner_texts())
-    )
+    names = page.locator(".facts dt").all_inner_texts()
+    values = page.locator(".facts dd:not(.meaning)").all_inner_texts()
+    facts = dict(zip(names, values, strict=True))
     assert facts["Return with memory"] == f"{kept.total_reward:.3f}"
     assert facts["Return without memory"] == f"{ablated.total_reward:.3f}"
     assert "Reads reach back" in facts

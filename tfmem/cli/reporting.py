@@ -20,7 +20,9 @@ from tfmem.errors import InvalidInput
 @ENV_ARGUMENTS
 @EPISODE_SEED
 @click.option("--steps", type=click.IntRange(1), help="The episode is cut after so many.")
-@click.option("--gamma", type=click.FloatRange(0, 1), help="Discount of TD errors; the policy's own by default.")
+@click.option(
+    "--gamma", type=click.FloatRange(0, 1), help="Discount of TD errors; the policy's own by default."
+)
 @click.option("--compare", is_flag=True, help="Show two policies, PATH and PATH, on the same seeds.")
 @click.option(
     "--episodes", type=click.IntRange(1), default=10, show_default=True, help="Seeds that --compare plays."

@@ -69,7 +69,9 @@ def matrix(name: str, *, rows: int, columns: int, low: float, high: float) -> An
         x_axis_label="component",
         y_axis_label="slot",
     )
-    _add_image(plot, name, low, high, [("slot", "$y{0}"), ("component", "$x{0}"), ("value", "@image{0.0000}")])
+    _add_image(
+        plot, name, low, high, [("slot", "$y{0}"), ("component", "$x{0}"), ("value", "@image{0.0000}")]
+    )
     return plot
 
 
@@ -87,7 +89,14 @@ def bars(name: str, *, actions: int, colour: str, low: float, high: float) -> An
     plot.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
     source = ColumnDataSource({"x": [], "top": [], "alpha": []}, name=f"{name}:data")
     plot.vbar(
-        "x", 0.7, "top", source=source, line_color=colour, fill_color=colour, fill_alpha="alpha", line_width=1.5
+        "x",
+        0.7,
+        "top",
+        source=source,
+        line_color=colour,
+        fill_color=colour,
+        fill_alpha="alpha",
+        line_width=1.5,
     )
     plot.add_tools(HoverTool(tooltips=[("action", "@x"), ("Q-value", "@top{0.0000}")]))
     return plot
@@ -114,7 +123,9 @@ def _figure(name: str, **options) -> Any:
 
 def _add_image(plot: Any, name: str, low: float, high: float, tooltips: list[tuple[str, str]]) -> None:
     kind = "signed" if low < 0 else "amount"
-    colours = LinearColorMapper(PALETTES["light"][kind], low=low, high=high, name=f"{name}:colours", tags=[kind])
+    colours = LinearColorMapper(
+        PALETTES["light"][kind], low=low, high=high, name=f"{name}:colours", tags=[kind]
+    )
     source = ColumnDataSource({"image": [], "dw": [], "dh": []}, name=f"{name}:data")
     plot.image("image", x=-0.5, y=-0.5, dw="dw", dh="dh", source=source, color_mapper=colours)
     plot.grid.visible = False

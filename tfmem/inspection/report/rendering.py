@@ -41,12 +41,13 @@ def render(report: Report, materials: Sequence[Material], *, library: str, array
     ]
     sections = [over_time, *(section for _, found in memories for section in found)]
     all_views = [*bars, *(view for section in sections for view in section.views)]
+    colours = plots.EPISODES[: len(report.episodes)]
     document = Document()
     for view in all_views:
         document.add_root(view.plot)
     told = {
         "steps": steps,
-        "episodes": [_episode(episode, material) for episode, material in zip(report.episodes, materials)],
+        "episodes": [_episode(*pair) for pair in zip(report.episodes, materials, strict=True)],
         "views": [{"name": view.name, **view.filled} for view in all_views],
         "document": document.to_json(deferred=False),
         "palettes": plots.PALETTES,
@@ -57,10 +58,10 @@ def render(report: Report, materials: Sequence[Material], *, library: str, array
     return environment.get_template("page.html").render(
         report=report,
         steps=steps,
-        episodes=list(zip(report.episodes, materials, bars, plots.EPISODES)),
+        episodes=list(zip(report.episodes, materials, bars, colours, strict=True)),
         over_time=over_time,
         memories=memories,
-        thinned=[(episode.name, material.thinned) for episode, material in zip(report.episodes, materials)],
+        thinned={episode.name: one.thinned for episode, one in zip(report.episodes, materials, strict=True)},
         arrays=arrays,
         library=library,
         told=_for_script(told),

@@ -153,8 +153,8 @@ def _facts(episode: Trace) -> Iterator[Fact]:
         yield Fact(
             "Reads reach back",
             f"{np.nanmean(heads):.1f} steps",
-            f"How long ago what is read was written, on average; {np.nanmean(heads, axis=0).max():.1f} for the "
-            "head that looks back farthest.",
+            f"How long ago what is read was written, on average; "
+            f"{np.nanmean(heads, axis=0).max():.1f} for the head that looks back farthest.",
         )
     if summary.attention is not None:
         entropy = summary.entropy[ATTENTION].mean()
@@ -194,7 +194,8 @@ def _evidence_table(effects: Mapping[str, Effect], episode: Trace) -> Table:
         "Is the picture true?",
         "Every step is taken again with something erased from the memory before it: if what the policy reads "
         "matters, erasing it changes what it does, and erasing what it does not read changes nothing. The last "
-        f"column is the return of an episode played that way throughout; whole, it is {episode.total_reward:.3f}.",
+        "column is the return of an episode played that way throughout; with all its memory it is "
+        f"{episode.total_reward:.3f}.",
         ("Erased", "Action changes", "Change of Q", "Expected loss", "Return"),
         rows,
     )

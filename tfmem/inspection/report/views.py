@@ -65,8 +65,8 @@ def timelines(episodes: Sequence[Episode], x_range: Range1d) -> Section:
     return Section(
         "over-time",
         "Over time",
-        "The return is the sum of the rewards so far; the TD error is by how much the reward and what the policy "
-        "then expected were better than it had expected.",
+        "The return is the sum of the rewards so far; the TD error is by how much the reward and what the "
+        "policy then expected were better than it had expected.",
         views,
     )
 
@@ -95,8 +95,8 @@ def memory_sections(index: int, episode: Episode, x_range: Range1d) -> Iterator[
     if "read_weights" in state:
         yield _heads(
             *(index, "read_weights", state["read_weights"], x_range, "What it reads"),
-            "Each picture is one read head: a column is a step, a row a slot of the memory, and the stronger the "
-            "colour, the more of that slot the head reads.",
+            "Each picture is one read head: a column is a step, a row a slot of the memory, and the stronger "
+            "the colour, the more of that slot the head reads.",
         )
     if "write_weights" in state:
         yield _heads(
@@ -116,7 +116,14 @@ def _attention(index: int, values: np.ndarray, x_range: Range1d) -> Section:
     plot = plots.heat_map(
         name, x_range, rows=values.shape[1], label="steps ago", low=0, high=_greatest(values)
     )
-    filled = {"kind": "heat", "episode": index, "array": "attention", "head": 0, "newest_last": True, "row": "{} steps ago"}
+    filled = {
+        "kind": "heat",
+        "episode": index,
+        "array": "attention",
+        "head": 0,
+        "newest_last": True,
+        "row": "{} steps ago",
+    }
     return Section(
         f"attention-section-{index}",
         "Attention over the past",
@@ -127,9 +134,7 @@ def _attention(index: int, values: np.ndarray, x_range: Range1d) -> Section:
     )
 
 
-def _heads(
-    index: int, array: str, values: np.ndarray, x_range: Range1d, heading: str, about: str
-) -> Section:
+def _heads(index: int, array: str, values: np.ndarray, x_range: Range1d, heading: str, about: str) -> Section:
     heads, slots = values.shape[1:]
     views = []
     for head in range(heads):
@@ -151,8 +156,8 @@ def _memory(index: int, values: np.ndarray) -> Section:
     return Section(
         f"memory-section-{index}",
         "What is in memory",
-        "The memory after the step: a row is a slot, and its colours are the numbers stored there, blue above zero "
-        "and orange below.",
+        "The memory after the step: a row is a slot, and its colours are the numbers stored there, blue above "
+        "zero and orange below.",
         [View(name, "Memory at this step", plot, filled)],
         numbers,
     )
