@@ -25,7 +25,7 @@ def tiny_settings(**overrides):
 
 
 def test_the_commands():
-    assert COMMANDS == ["doctor", "evaluate", "export", "gateway", "play", "serve", "train"]
+    assert COMMANDS == ["doctor", "evaluate", "export", "gateway", "play", "report", "serve", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -112,6 +112,10 @@ BAD = {
     "resumed elsewhere": (["train", "CartPole-v1", "--out", "FOLDER", "--resume"], "is a run of tests/"),
     "no run": (["evaluate", "OUT"], "neither the folder of a run nor a version folder"),
     "no run to export": (["export", "OUT", "OUT/model"], "holds no run"),
+    "no run to report": (["report", "OUT", "--out", "OUT.html"], "neither the folder of a run nor"),
+    "two reports": (["report", "FOLDER", "FOLDER", "--out", "OUT.html"], "two with --compare; found 2"),
+    "one compared": (["report", "FOLDER", "--compare", "--out", "OUT.html"], "found 1 with --compare"),
+    "no page": (["report", "FOLDER", "--out", "OUT"], "--out must be a file NAME.html"),
     "no models": (["serve", "OUT"], "holds no models"),
     "no server": (
         ["play", "x", "--server", "http://127.0.0.1:9", "--env", "CartPole-v1"],
@@ -129,6 +133,7 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(name, folder, tmp_path):
         "FOLDER": folder,
         "FILE": tmp_path / "file",
         "OUT/model": tmp_path / "out" / "model",
+        "OUT.html": tmp_path / "out.html",
     }
     result = run(*(places.get(a, a) for a in arguments))
     assert result.exit_code != 0

@@ -10,6 +10,7 @@ import tfmem
 from tfmem.cli.doctor import doctor
 from tfmem.cli.exporting import export
 from tfmem.cli.playing import evaluate, play
+from tfmem.cli.reporting import report
 from tfmem.cli.serving import gateway, serve
 from tfmem.cli.training import train
 
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for command in (doctor, train, evaluate, export, serve, gateway, play):
+for command in (doctor, train, evaluate, export, serve, gateway, play, report):
     main.add_command(command)

@@ -2,35 +2,19 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from tfmem.cli.common import JSON, parse_settings, reports_errors, show
-from tfmem.errors import InvalidInput
-
-ENV_ARGUMENTS = click.option(
-    "--env-arg",
-    "env_arguments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An argument of the environment itself.",
-)
-EVALUATION_SEED = click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Environment seed of the first episode.",
-)
+from tfmem.cli.policies import ENV_ARGUMENTS, ENVIRONMENT, EPISODE_SEED, require_fit, stored_policy
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--env", "env_id", help="Environment id; by default the one it was trained on.")
+@ENVIRONMENT
 @ENV_ARGUMENTS
 @click.option("--episodes", type=click.IntRange(1), default=100, show_default=True)
-@EVALUATION_SEED
+@EPISODE_SEED
 @click.option("--ablate-memory", is_flag=True, help="Put the initial memory in place at every step.")
 @JSON
 @reports_errors
@@ -50,28 +34,15 @@ def evaluate(
 
     Example: tfmem evaluate runs/recall --episodes 100 --ablate-memory
     """
-    from tfmem.environments import load
     from tfmem.progress import working
     from tfmem.training import evaluate as evaluate_policy
 
     with working("loading"):
-        policy, description = _policy_in(path)
-        env_id = env_id or description.get("id")
-        if env_id is None:
-            raise InvalidInput(f"{path} does not say which environment it is for; give --env")
-        own = description["kwargs"] if env_id == description.get("id") else {}
-        environment = load(
-            env_id,
-            num_envs=min(episodes, 50),
-            env_kwargs={**own, **parse_settings(env_arguments)},
-            previous_action=description.get("previous_action", False),
-            previous_reward=description.get("previous_reward", False),
-            action_mask=description.get("action_mask", False),
-        )
-        require_fit(environment, policy.observation, policy.actions)
+        stored = stored_policy(path)
+        environment, env_id = stored.load_environment(env_id, env_arguments, num_envs=min(episodes, 50))
     with working(f"playing {episodes} episodes"):
         evaluation = evaluate_policy(
-            policy, environment, episodes=episodes, seed=seed, ablate_memory=ablate_memory
+            stored.policy, environment, episodes=episodes, seed=seed, ablate_memory=ablate_memory
         )
     show(
         {
@@ -84,27 +55,13 @@ def evaluate(
     )
 
 
-def _policy_in(path: Path):
-    """The policy of a run or an export, and what it says of its environment."""
-    from tfmem.export import MANIFEST_PATH, load_policy
-    from tfmem.training import load_run
-
-    if (path / MANIFEST_PATH).exists():
-        exported = load_policy(path)
-        return exported, exported.manifest["environment"]
-    if not (path / "config.json").exists():
-        raise InvalidInput(f"{path} is neither the folder of a run nor a version folder of an export")
-    run = load_run(path)
-    return run.policy, run.environment
-
-
 @click.command()
 @click.argument("name")
 @click.option("--server", required=True, metavar="URL", help="Such as http://127.0.0.1:8501.")
 @click.option("--env", "env_id", required=True, help="Environment id.")
 @ENV_ARGUMENTS
 @click.option("--episodes", type=click.IntRange(1), default=20, show_default=True)
-@EVALUATION_SEED
+@EPISODE_SEED
 @JSON
 @reports_errors
 def play(
@@ -170,24 +127,3 @@ class _Timed:
         answer = self._policy.step(observation, is_first, state)
         self.latencies_ms.append(1e3 * (time.perf_counter() - started))
         return answer
-
-
-def require_fit(environment, observation: dict[str, dict[str, Any]], actions: int) -> None:
-    """Raises `InvalidInput` unless the environment has the observations and actions of a policy.
-
-    `observation` has the dtype and shape of each part by its name on the wire.
-    """
-    from tfmem.serving import wire
-
-    found = wire.flatten_observation(environment.observation_spec())
-    theirs = {name: (spec.dtype.name, list(spec.shape)) for name, spec in found.items()}
-    ours = {name: (spec["dtype"], list(spec["shape"])) for name, spec in observation.items()}
-    if theirs != ours:
-        raise InvalidInput(
-            f"the environment does not fit the policy: it shows {theirs}, the policy takes {ours}"
-        )
-    count = int(environment.action_spec().maximum) + 1
-    if count != actions:
-        raise InvalidInput(
-            f"the environment does not fit the policy: it has {count} actions, the policy {actions}"
-        )
