@@ -35,7 +35,16 @@ class MemoryPolicy(tf.Module):
         self.network = network
         self.reward_scale = tf.Variable(1.0) if reward_scale is None else reward_scale
         self._value_rescaling = value_rescaling
-        self._step = tf.function(self._greedy, reduce_retracing=True, autograph=False)
+        # Traced once for any batch: an evaluation plays many episodes at a time, a look into one.
+        self._step = tf.function(
+            self._greedy,
+            input_signature=[
+                _batched(network.input_tensor_spec),
+                tf.TensorSpec([None], tf.bool),
+                _batched(dict(network.state_spec)),
+            ],
+            autograph=False,
+        )
 
     @property
     def actions(self) -> int:
@@ -91,3 +100,7 @@ class MemoryPolicy(tf.Module):
         # What a mask forbids stays at its mark, whatever the units.
         values = tf.where(tf.equal(q_values, FORBIDDEN), FORBIDDEN, values)
         return action, values, dict(next_state or {}), self.network.explained
+
+
+def _batched(specs):
+    return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), specs)
