@@ -70,6 +70,26 @@ def test_evaluate_export_evaluate(folder, tmp_path):
     assert again == whole
 
 
+def test_report(folder, tmp_path):
+    page = tmp_path / "page.html"
+    told = json.loads(run("report", folder, "--seed", 4, "--out", page, "--json").stdout)
+    assert told["bytes"] == page.stat().st_size
+    assert told["steps"] == 5
+    assert told["return: With memory"] >= told["return: Without memory"]
+    assert "One greedy episode of" in page.read_text()
+    cut = run("report", folder, "--steps", 2, "--env-arg", "length=9", "--out", page, "--json")
+    assert json.loads(cut.stdout)["steps"] == 2
+
+
+def test_report_of_two_policies(folder, tmp_path):
+    page = tmp_path / "page.html"
+    options = ("--compare", "--episodes", 3, "--out", page, "--json")
+    told = json.loads(run("report", folder, folder, *options).stdout)
+    first, second = (value for name, value in told.items() if name.startswith("return: "))
+    assert first == second
+    assert "The same seeds" in page.read_text()
+
+
 def test_every_kind_of_space_trains_exports_and_plays(tmp_path):
     settings = tiny_settings(env_steps=400, attention_window=3, previous_action=True, previous_reward=True)
     trained = run("train", "tests/EverySpace-v0", "--out", tmp_path / "run", *settings, "--json")

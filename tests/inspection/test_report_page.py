@@ -1,6 +1,7 @@
 """Reports in a real browser: what they show equals the traced arrays, and nothing comes from elsewhere."""
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tfmem.inspection import Trace
 from tfmem.inspection.report import Episode, Fact, Report, Table, memory_report, write_page
 from tfmem.training import load_run
 
+VALUES = ("action", "reward", "td_error", "return_so_far")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
 
@@ -160,9 +162,6 @@ def test_values_shown_equal_the_traced_arrays(visit, written, episodes, step):
         "memory": state["memory"][step],
     }.items():
         np.testing.assert_array_equal(table_at(page, array).astype(np.float32), expected, err_msg=array)
-
-
-VALUES = ("action", "reward", "td_error", "return_so_far")
 
 
 def test_the_slider_moves_every_linked_view(visit, written, episodes):
@@ -376,3 +375,11 @@ def test_a_report_of_a_policy(trained_folder, visit, tmp_path):
 def test_a_report_has_one_or_two_episodes(episodes, tmp_path):
     with pytest.raises(InvalidInput, match="the number of episodes must be 1 or 2"):
         write_page(Report("x", "y", []), tmp_path / "page.html")
+
+
+def test_a_report_without_bokeh_names_the_extra(episodes, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    for name in [name for name in sys.modules if name.startswith("tfmem.inspection.report.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InvalidInput, match=r"a report needs bokeh: pip install 'tfmem\[report\]'"):
+        write_page(make_report(*episodes), tmp_path / "page.html")

@@ -114,4 +114,4 @@ def _drawing(stored: StoredPolicy, env_id: str | None, env_arguments: tuple[str,
 
 
 def _names(paths: tuple[Path, ...]) -> list[str]:
-    return [f"{letter} ({path.name})" for letter, path in zip("AB", paths, strict=True)]
+    return [f"{letter} ({'/'.join(path.parts[-2:])})" for letter, path in zip("AB", paths, strict=True)]

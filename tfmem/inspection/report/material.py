@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -87,9 +88,9 @@ def aside(name: str) -> str:
     return f"aside: {name}"
 
 
-def every_array(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
+def every_array(episodes: Sequence[Episode]) -> dict[str, Any]:
     """All arrays of the episodes, by names such as `0/state/memory`: the episode, then the field."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for i, episode in enumerate(episodes):
         trace = episode.trace
         for name in ("action", "q_values", "reward", "td_error"):

@@ -50,7 +50,8 @@ def write_page(report: Report, path: str | Path) -> Written:
     try:
         from tfmem.inspection.report.rendering import bokeh_javascript, render
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"a report needs {error.name}: pip install 'tfmem[report]'") from error
+        package = (error.name or "bokeh").partition(".")[0]
+        raise InvalidInput(f"a report needs {package}: pip install 'tfmem[report]'") from error
     library = bokeh_javascript()
     # An episode without details takes little: the other gets what it leaves.
     left = MOST_BYTES - len(library) - _SCAFFOLD

@@ -7,7 +7,8 @@ A plot's parts are found by name: `NAME`, its source `NAME:data` (of the i-th li
 from collections.abc import Sequence
 from typing import Any
 
-from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, LinearColorMapper, Range1d, Span
+from bokeh.models import BasicTicker, ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.models.annotations import Span
 from bokeh.palettes import interp_palette
 from bokeh.plotting import figure
 
@@ -28,14 +29,14 @@ PALETTES = {
 
 def time_range(steps: int) -> Range1d:
     """The axis that all plots over time share: a column for each step."""
-    return Range1d(-0.5, steps - 0.5)
+    return Range1d(start=-0.5, end=steps - 0.5)
 
 
 def timeline(name: str, x_range: Range1d, label: str, names: Sequence[str]) -> Any:
     """Lines over time, one for each of `names`."""
     plot = _figure(name, height=150, x_range=x_range, x_axis_label="step", y_axis_label=label)
     for i, line in enumerate(names):
-        source = ColumnDataSource({"x": [], "y": []}, name=f"{name}:data:{i}")
+        source = ColumnDataSource(data={"x": [], "y": []}, name=f"{name}:data:{i}")
         plot.step(
             "x", "y", source=source, mode="center", color=EPISODES[i], line_width=2 - 0.5 * i, name=line
         )
@@ -50,7 +51,7 @@ def heat_map(name: str, x_range: Range1d, *, rows: int, label: str, low: float, 
         name,
         height=170,
         x_range=x_range,
-        y_range=Range1d(-0.5, rows - 0.5),
+        y_range=Range1d(start=-0.5, end=rows - 0.5),
         x_axis_label="step",
         y_axis_label=label,
     )
@@ -64,8 +65,8 @@ def matrix(name: str, *, rows: int, columns: int, low: float, high: float) -> An
     plot = _figure(
         name,
         height=max(180, min(420, 6 * rows)),
-        x_range=Range1d(-0.5, columns - 0.5),
-        y_range=Range1d(-0.5, rows - 0.5),
+        x_range=Range1d(start=-0.5, end=columns - 0.5),
+        y_range=Range1d(start=-0.5, end=rows - 0.5),
         x_axis_label="component",
         y_axis_label="slot",
     )
@@ -81,13 +82,13 @@ def bars(name: str, *, actions: int, colour: str, low: float, high: float) -> An
     plot = _figure(
         name,
         height=190,
-        x_range=Range1d(-0.6, actions - 0.4),
-        y_range=Range1d(min(low, 0) - room, max(high, 0) + room),
+        x_range=Range1d(start=-0.6, end=actions - 0.4),
+        y_range=Range1d(start=min(low, 0) - room, end=max(high, 0) + room),
         x_axis_label="action",
         y_axis_label="Q-value",
     )
     plot.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
-    source = ColumnDataSource({"x": [], "top": [], "alpha": []}, name=f"{name}:data")
+    source = ColumnDataSource(data={"x": [], "top": [], "alpha": []}, name=f"{name}:data")
     plot.vbar(
         "x",
         0.7,
@@ -124,9 +125,9 @@ def _figure(name: str, **options) -> Any:
 def _add_image(plot: Any, name: str, low: float, high: float, tooltips: list[tuple[str, str]]) -> None:
     kind = "signed" if low < 0 else "amount"
     colours = LinearColorMapper(
-        PALETTES["light"][kind], low=low, high=high, name=f"{name}:colours", tags=[kind]
+        palette=PALETTES["light"][kind], low=low, high=high, name=f"{name}:colours", tags=[kind]
     )
-    source = ColumnDataSource({"image": [], "dw": [], "dh": []}, name=f"{name}:data")
+    source = ColumnDataSource(data={"image": [], "dw": [], "dh": []}, name=f"{name}:data")
     plot.image("image", x=-0.5, y=-0.5, dw="dw", dh="dh", source=source, color_mapper=colours)
     plot.grid.visible = False
     plot.add_tools(HoverTool(tooltips=tooltips))

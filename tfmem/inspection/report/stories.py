@@ -89,8 +89,8 @@ def comparison_report(
     Raises:
       InvalidInput: as `tfmem.inspection.compare`.
     """
-    names = list(policies)
-    compared = compare(*policies.values(), environment, seeds=seeds, max_steps=max_steps)
+    names, (a, b) = list(policies), policies.values()
+    compared = compare(a, b, environment, seeds=seeds, max_steps=max_steps)
     episodes = [
         Episode(name, trace(policy, environment, seed=seeds[0], gamma=gamma, max_steps=max_steps))
         for name, policy in policies.items()
@@ -193,8 +193,8 @@ def _evidence_table(effects: Mapping[str, Effect], episode: Trace) -> Table:
     return Table(
         "Is the picture true?",
         "Every step is taken again with something erased from the memory before it: if what the policy reads "
-        "matters, erasing it changes what it does, and erasing what it does not read changes nothing. The last "
-        "column is the return of an episode played that way throughout; with all its memory it is "
+        "matters, erasing it changes what it does, and erasing what it does not read changes nothing. The "
+        "last column is the return of an episode played that way throughout; with all its memory it is "
         f"{episode.total_reward:.3f}.",
         ("Erased", "Action changes", "Change of Q", "Expected loss", "Return"),
         rows,

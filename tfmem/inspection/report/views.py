@@ -101,8 +101,8 @@ def memory_sections(index: int, episode: Episode, x_range: Range1d) -> Iterator[
     if "write_weights" in state:
         yield _heads(
             *(index, "write_weights", state["write_weights"], x_range, "What it writes"),
-            "Each picture is one write head: the stronger the colour, the more of that slot is written over at "
-            "that step.",
+            "Each picture is one write head: the stronger the colour, the more of that slot is written over "
+            "at that step.",
         )
     if "memory" in state:
         yield _memory(index, state["memory"])
@@ -127,8 +127,8 @@ def _attention(index: int, values: np.ndarray, x_range: Range1d) -> Section:
     return Section(
         f"attention-section-{index}",
         "Attention over the past",
-        "A column is a step, a row is how many steps ago something was seen, and the stronger the colour, the "
-        "more the policy attends to it.",
+        "A column is a step, a row is how many steps ago something was seen, and the stronger the colour, "
+        "the more the policy attends to it.",
         [View(name, "Attention", plot, filled)],
         {"episode": index, "array": "attention", "row": "steps ago", "column": "weight", "newest_last": True},
     )
@@ -156,8 +156,8 @@ def _memory(index: int, values: np.ndarray) -> Section:
     return Section(
         f"memory-section-{index}",
         "What is in memory",
-        "The memory after the step: a row is a slot, and its colours are the numbers stored there, blue above "
-        "zero and orange below.",
+        "The memory after the step: a row is a slot, and its colours are the numbers stored there, blue "
+        "above zero and orange below.",
         [View(name, "Memory at this step", plot, filled)],
         numbers,
     )
