@@ -379,7 +379,7 @@ def test_a_report_has_one_or_two_episodes(episodes, tmp_path):
 
 def test_a_report_without_bokeh_names_the_extra(episodes, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh", None)
-    for name in [name for name in sys.modules if name.startswith("tfmem.inspection.report.")]:
+    for name in [name for name in sys.modules if name.startswith(("tfmem.inspection.report.", "bokeh."))]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(InvalidInput, match=r"a report needs bokeh: pip install 'tfmem\[report\]'"):
         write_page(make_report(*episodes), tmp_path / "page.html")
