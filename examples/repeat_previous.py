@@ -1,4 +1,4 @@
-"""The whole way: train, evaluate with and without memory, export, serve, play through the network.
+"""The whole way: train, evaluate with and without memory, show an episode, export, serve, play.
 
 Run by `make run`. Each part is one call; the table at the end says what came of it.
 """
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from tfmem.environments import load
 from tfmem.export import export_policy
+from tfmem.inspection.report import memory_report, write_page
 from tfmem.progress import training_progress, working
 from tfmem.serving import PolicyClient
 from tfmem.training import (
@@ -78,6 +79,13 @@ def main() -> None:
     with working("evaluating, with memory and without"):
         whole = evaluate(run.policy, environment, episodes=EPISODES, seed=SEED)
         ablated = evaluate(run.policy, environment, episodes=EPISODES, seed=SEED, ablate_memory=True)
+
+    with working("drawing an episode"):
+        told = memory_report(
+            run.policy, load(ENV_ID), name=str(out), env_id=ENV_ID, seed=SEED, gamma=config.gamma
+        )
+        page = write_page(told, out / "report.html").page
+    print(f"what it remembered: {page}")
 
     with working("exporting, and comparing the export with the policy"):
         export = export_policy(
