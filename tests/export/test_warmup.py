@@ -99,7 +99,7 @@ def test_a_record_that_fails_fails_the_export(tmp_path):
             return right(tf.identity(observation), is_first, state)
 
     policy.step = step
-    message = "warm-up of explain fails at batch size 6: .*too many for me"
+    message = "warm-up of serving_default fails at batch size 6: .*too many for me"
     with pytest.raises(ExportMismatch, match=message) as raised:
         export_policy(policy, tmp_path / "p", batch_sizes=(1, 6))
     assert "\n" not in str(raised.value)
