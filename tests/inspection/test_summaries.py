@@ -98,6 +98,20 @@ def test_the_networks_controls_are_those_it_acts_by(window):
         np.testing.assert_allclose(part, after_two[name], atol=1e-6)
 
 
+def test_controls_are_those_of_the_state_before_each_step():
+    network = network_of(attention_window=3)
+    state, before, after, erase = network.initial_state(1), [], [], []
+    for seen in range(4):
+        before.append(state)
+        _, state = network(tf.constant([seen], tf.int64), network_state=state)
+        after.append(state)
+        erase.append(network.controls(tf.constant([seen], tf.int64), before[-1]).erase.numpy())
+    played = {name: np.concatenate([step[name] for step in after]) for name in state}
+    found = memory_summaries(episode_of(network, **played), network).scalars
+    assert found["erase/write_1/mean"] == pytest.approx(np.mean(erase), rel=1e-6)
+    assert found["erase/write_1/std"] == pytest.approx(np.std(erase), rel=1e-4)
+
+
 def test_pictures_have_slots_beneath_each_other_and_steps_beside_each_other():
     network = network_of(attention_window=2)
     reads = np.concatenate([walk(2, 3, 0), walk(0, 0, 0)], axis=1)
