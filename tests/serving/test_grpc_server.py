@@ -11,6 +11,7 @@ import time
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import requests
 import tensorflow as tf
@@ -315,6 +316,24 @@ def test_new_versions_roll_out_and_back_without_a_failed_request(base, tmp_path)
             thread.join()
         assert {version for version, _ in answers} == {1, 3}
         assert all(version == total for version, total in answers)
+
+
+def test_versions_that_have_gone_leave_no_threads(base, tmp_path):
+    shutil.copytree(base / "counter" / "1", tmp_path / "counter" / "1")
+    with Served(lambda: discover(tmp_path, keep=1)) as served:
+
+        def threads_with(version):
+            wait = time.monotonic() + 30
+            while served.stub.Predict(request([0]), timeout=20).model_spec.version.value != version:
+                assert time.monotonic() < wait
+                time.sleep(0.05)
+            return psutil.Process().num_threads()
+
+        first = threads_with(1)
+        for version in range(2, 8):
+            save(tmp_path, version)
+            last = threads_with(version)
+        assert last <= first + 2  # of the server's own, which may still be starting
 
 
 def test_a_broken_version_is_told_and_the_old_one_goes_on(base, tmp_path):

@@ -18,7 +18,6 @@ WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"
 # A few bytes ask for rows, and each may be answered with a whole memory.
 _MAX_ROWS = 1024
-_BATCHES_AT_A_TIME = 2
 # Of the largest, after which the scheduler refuses more.
 _REQUESTS_THAT_WAIT = 4
 
@@ -31,7 +30,7 @@ class Batching:
       max_batch_size: rows in a call at most, a power of two; 1 for no sharing. Batches are padded to the next
         power of two, so that few shapes occur.
       timeout_micros: how long a batch that is not full waits for more rows. With 0, rows gather only while
-        every thread is computing, which costs a lone request nothing.
+        others are being computed, which costs a lone request nothing.
     """
 
     max_batch_size: int = 64
@@ -135,7 +134,8 @@ class Signature:
             captured_tensors=self._body.captured_inputs,
             f=self._body,
             Tout=self._types,
-            num_batch_threads=_BATCHES_AT_A_TIME,
+            # TensorFlow's own pool. A batcher's own threads would outlive its version, waking all the time.
+            num_batch_threads=0,
             max_batch_size=_MAX_ROWS,  # of a request, which is split into allowed sizes
             allowed_batch_sizes=self._batching.allowed_sizes,
             batch_timeout_micros=self._batching.timeout_micros,
