@@ -34,6 +34,7 @@ def examine() -> list[Finding]:
         ("atari", "minatar", "minatar"),
         ("serve", "grpcio-health-checking", "grpc_health"),
         ("gateway", "redis", "redis"),
+        ("report", "bokeh", "bokeh"),
     )
     return findings + [_extra(*extra) for extra in extras]
 

@@ -3,11 +3,9 @@
 The worker writes the JSON text itself, which spares the process that speaks HTTP a second pass over it.
 """
 
-import argparse
-
 import litserve
 from starlette.responses import Response
-from steps import MAX_BATCH, Steps
+from steps import MAX_BATCH, Steps, arguments
 
 
 class Policy(litserve.LitAPI):
@@ -37,15 +35,10 @@ class Policy(litserve.LitAPI):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("version")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--wait-s", type=float, required=True)
-    arguments = parser.parse_args()
-    policy = Policy(arguments.version, arguments.wait_s)
-    server = litserve.LitServer(policy, accelerator="cpu", workers_per_device=arguments.workers)
-    server.run(host="127.0.0.1", port=arguments.port, log_level="warning", generate_client_file=False)
+    told = arguments(__doc__)
+    policy = Policy(told.version, told.wait_s)
+    server = litserve.LitServer(policy, accelerator="cpu", workers_per_device=told.workers)
+    server.run(host="127.0.0.1", port=told.port, log_level="warning", generate_client_file=False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ environment), more ongoing requests than the default of 5, and a thread for the 
 the next requests while TensorFlow computes.
 """
 
-import argparse
 import asyncio
 import json
 import signal
@@ -15,7 +14,7 @@ import ray
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
-from steps import MAX_BATCH, Steps
+from steps import MAX_BATCH, Steps, arguments
 
 
 @serve.deployment(max_ongoing_requests=4 * MAX_BATCH)
@@ -36,16 +35,11 @@ class Policy:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("version")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--wait-s", type=float, required=True)
-    arguments = parser.parse_args()
+    told = arguments(__doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # ends Ray's processes too
     ray.init(include_dashboard=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": arguments.port})
-    policy = Policy.options(num_replicas=arguments.workers).bind(arguments.version, arguments.wait_s)
+    serve.start(http_options={"host": "127.0.0.1", "port": told.port})
+    policy = Policy.options(num_replicas=told.workers).bind(told.version, told.wait_s)
     serve.run(policy, route_prefix="/step")
     signal.pause()
 

@@ -1,5 +1,6 @@
 """The signature `step` of a SavedModel for a peer: JSON values in, JSON text out."""
 
+import argparse
 import json
 from typing import Any
 
@@ -7,6 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 MAX_BATCH = 64  # as `tfmem serve` has it
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """What serving_peers.py starts a peer with: version, port, workers, wait_s."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("version")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--wait-s", type=float, required=True)
+    return parser.parse_args()
 
 
 class Steps:

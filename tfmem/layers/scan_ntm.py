@@ -1,24 +1,20 @@
 """ScanNTM: a Neural Turing Machine whose controls do not wait for what was read."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from tfmem import ops
 from tfmem._keras import keras
+from tfmem.layers.scan_ntm_controls import Controls, hold, mode_biases
 from tfmem.ops.addressing import MOVES
 
 Execution = Literal["auto", "loop", "scan", "chunked"]
 EXECUTIONS = ("auto", "loop", "scan", "chunked")
 Erase = Literal["vector", "scalar"]
 
-# Logit that a head gives its favourite mode at first, and the one that it gives jumps. With 5, a head
-# that moves forward does so with probability .98: after 50 steps its weights are still mostly on one
-# slot, so what is written stays separate. See docs/learning.md.
-FAVOURITE_LOGIT = 5.0
-JUMP_LOGIT = -2.0
 # Biases of the erase strengths, before their sigmoid, where not 1: a head that jumps comes back to what it
 # wrote, as to a count that it keeps there, and adds to it.
 FIRST_ERASE = {"jump": -2.0}
@@ -31,20 +27,6 @@ FIRST_STRENGTH = 5.0
 CHUNKED_FROM = 512
 # All write heads together leave this share of a slot at least, where `chunked_read` is exact.
 LEAST_KEPT = 1e-3
-
-
-class Controls(NamedTuple):
-    """What a `ScanNTM`'s controller says at each step; leading axes `[B]` or `[B, T]`."""
-
-    hidden: tf.Tensor  # [..., controller_units]
-    write_modes: tf.Tensor  # [..., W, 4]
-    write_jump: tf.Tensor  # [..., W, N]
-    read_modes: tf.Tensor  # [..., R, 4 + W], one more with content reads
-    read_jump: tf.Tensor  # [..., R, N]
-    erase: tf.Tensor  # [..., W, D], or [..., W, 1]: one strength for a whole slot
-    add: tf.Tensor  # [..., W, D]
-    key: tf.Tensor | tuple = ()  # [..., R, D] with content reads
-    strength: tf.Tensor | tuple = ()  # [..., R] with content reads
 
 
 State = dict[str, tf.Tensor]
@@ -151,8 +133,8 @@ class ScanNTM(keras.layers.Layer):
         if execution == "chunked" and not can_chunk:
             raise ValueError("execution='chunked' needs erase='scalar' and read heads without 'content'")
         self._chunks = can_chunk
-        self._write_mode_bias = _mode_biases(self.write_heads, self.write_modes, [*MOVES, "jump", "any"])
-        self._read_mode_bias = _mode_biases(
+        self._write_mode_bias = mode_biases(self.write_heads, self.write_modes, [*MOVES, "jump", "any"])
+        self._read_mode_bias = mode_biases(
             self.read_heads, self.read_modes, [*MOVES, "write", "content", "jump", "any"]
         )
 
@@ -250,7 +232,7 @@ class ScanNTM(keras.layers.Layer):
         execution = self._chosen_execution(known_length=x.shape[1] is not None)
         run = {"loop": self._loop, "scan": self._scan, "chunked": self._chunked}[execution]
         controls = self.controls(x)
-        return run(controls if mask is None else _hold(controls, mask), initial_state, reset_mask)
+        return run(controls if mask is None else hold(controls, mask), initial_state, reset_mask)
 
     def compute_mask(self, inputs, mask=None):
         return None if mask is None else (mask, dict.fromkeys(self.state_shapes))
@@ -429,36 +411,7 @@ class ScanNTM(keras.layers.Layer):
         }
 
 
-def _hold(c: Controls, mask: tf.Tensor) -> Controls:
-    """Controls that neither move nor write where `mask [B, T]` does not hold."""
-    mask = mask[:, :, tf.newaxis, tf.newaxis]
-
-    def stay(modes):
-        return tf.where(mask, modes, tf.one_hot(MOVES.index("stay"), modes.shape[-1], dtype=modes.dtype))
-
-    return c._replace(
-        write_modes=stay(c.write_modes),
-        read_modes=stay(c.read_modes),
-        erase=tf.where(mask, c.erase, tf.zeros_like(c.erase)),
-        add=tf.where(mask, c.add, tf.zeros_like(c.add)),
-    )
-
-
 def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:
     """`initial` in the sequences where `reset [B]` holds, `state` in the others."""
     reset = reset[:, tf.newaxis, tf.newaxis]
     return {name: tf.where(reset, initial[name], part) for name, part in state.items()}
-
-
-def _mode_biases(favourites: Sequence[str], modes: Sequence[str], allowed: Sequence[str]) -> np.ndarray:
-    """Initial logits of the heads' modes, `[H, modes]`."""
-    biases = np.zeros([len(favourites), len(modes)], np.float32)
-    biases[:, -1] = JUMP_LOGIT
-    for bias, favourite in zip(biases, favourites, strict=True):
-        if favourite not in allowed:
-            raise ValueError(
-                f"a head's favourite mode must be one of {', '.join(allowed)}; not {favourite!r}"
-            )
-        if favourite != "any":
-            bias[modes.index(favourite)] = FAVOURITE_LOGIT
-    return biases

@@ -11,7 +11,8 @@ from tf_agents.utils import nest_utils
 from tfmem._keras import keras
 from tfmem.errors import require
 from tfmem.layers import ScanNTM
-from tfmem.layers.scan_ntm import Controls, State
+from tfmem.layers.scan_ntm import State
+from tfmem.layers.scan_ntm_controls import Controls
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.region_attention import RegionAttention

@@ -9,9 +9,7 @@ from bokeh.models import Range1d
 
 from tfmem.inspection.report import plots
 from tfmem.inspection.report.contents import Episode
-
-# Below it a Q-value stands for an action that is not allowed.
-NOT_ALLOWED = -1e9
+from tfmem.networks.memory_q_network import FORBIDDEN
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def timelines(episodes: Sequence[Episode], x_range: Range1d) -> Section:
 def q_bars(index: int, episode: Episode) -> View:
     """The Q-values at the step."""
     values = episode.trace.q_values
-    allowed = values[values > NOT_ALLOWED]
+    allowed = values[values > FORBIDDEN]
     name = f"q-{index}"
     plot = plots.bars(
         name,
@@ -112,36 +110,22 @@ def memory_sections(index: int, episode: Episode, x_range: Range1d) -> Iterator[
 
 
 def _attention(index: int, values: np.ndarray, x_range: Range1d) -> Section:
-    name = f"attention-{index}"
-    plot = plots.heat_map(
-        name, x_range, rows=values.shape[1], label="steps ago", low=0, high=_greatest(values)
-    )
-    filled = {
-        "kind": "heat",
-        "episode": index,
-        "array": "attention",
-        "head": 0,
-        "newest_last": True,
-        "row": "{} steps ago",
-    }
+    view = _heat(index, "attention", values, x_range, title="Attention", row="{} steps ago", newest_last=True)
     return Section(
         f"attention-section-{index}",
         "Attention over the past",
         "A column is a step, a row is how many steps ago something was seen, and the stronger the colour, "
         "the more the policy attends to it.",
-        [View(name, "Attention", plot, filled)],
+        [view],
         {"episode": index, "array": "attention", "row": "steps ago", "column": "weight", "newest_last": True},
     )
 
 
 def _heads(index: int, array: str, values: np.ndarray, x_range: Range1d, heading: str, about: str) -> Section:
-    heads, slots = values.shape[1:]
-    views = []
-    for head in range(heads):
-        name = f"{array}-{index}-{head}"
-        plot = plots.heat_map(name, x_range, rows=slots, label="slot", low=0, high=_greatest(values))
-        filled = {"kind": "heat", "episode": index, "array": array, "head": head, "row": "slot {}"}
-        views.append(View(name, f"Head {head + 1}", plot, filled))
+    views = [
+        _heat(index, array, values, x_range, title=f"Head {head + 1}", row="slot {}", head=head)
+        for head in range(values.shape[1])
+    ]
     numbers = {"episode": index, "array": array, "row": "slot", "column": "head", "rows_last": True}
     return Section(f"{array}-section-{index}", heading, about, views, numbers)
 
@@ -164,18 +148,38 @@ def _memory(index: int, values: np.ndarray) -> Section:
 
 
 def _units(index: int, array: str, values: np.ndarray, x_range: Range1d) -> Section:
-    limit = _greatest(np.abs(values))
-    name = f"{array}-{index}"
-    plot = plots.heat_map(name, x_range, rows=values.shape[1], label="unit", low=-limit, high=limit)
-    filled = {"kind": "heat", "episode": index, "array": array, "head": 0, "row": "unit {}"}
+    view = _heat(index, array, values, x_range, title=array.capitalize(), row="unit {}", signed=True)
     return Section(
         f"{array}-section-{index}",
         f"The LSTM's {array} state",
         "A column is a step and a row one of the numbers that the policy carries along, blue above zero and "
         "orange below.",
-        [View(name, array.capitalize(), plot, filled)],
+        [view],
         {"episode": index, "array": array, "row": "unit", "column": "value"},
     )
+
+
+def _heat(
+    index: int,
+    array: str,
+    values: np.ndarray,
+    x_range: Range1d,
+    *,
+    title: str,
+    row: str,
+    head: int = 0,
+    signed: bool = False,
+    newest_last: bool = False,
+) -> View:
+    """Time by the last axis of `values`; `row` names one of its rows, with `{}` for the number."""
+    name = f"{array}-{index}-{head}"
+    high = _greatest(np.abs(values) if signed else values)
+    label = row.replace("{}", "").strip()
+    plot = plots.heat_map(
+        name, x_range, rows=values.shape[-1], label=label, low=-high if signed else 0, high=high
+    )
+    filled = {"kind": "heat", "episode": index, "array": array, "head": head, "row": row}
+    return View(name, title, plot, filled | ({"newest_last": True} if newest_last else {}))
 
 
 def _greatest(values: np.ndarray) -> float:
