@@ -9,13 +9,13 @@ import numpy as np
 from tfmem.inspection.report.contents import Episode
 from tfmem.inspection.report.packing import Packed, Series, pack
 from tfmem.inspection.report.pictures import Pictures, as_frames, is_image, pictures
+from tfmem.networks.memory_q_network import REGION_ATTENTION
 
 # The share of pictures, where an episode has some.
 _PICTURES = 0.35
 # Parts of the state that are weights: where steps are joined, a peak stays.
 _WEIGHTS = ("attention", "read_weights", "write_weights")
 _SHOWN_STATE = (*_WEIGHTS, "memory", "hidden", "cell")
-REGIONS = "region_attention"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def gather(episode: Episode, *, budget: int) -> Material:
             **{aside(name): values for name, values in episode.asides.items()},
         }.items()
     }
-    if REGIONS in trace.explained:
-        series[REGIONS] = Series(trace.explained[REGIONS], peaks=True)
+    if REGION_ATTENTION in trace.explained:
+        series[REGION_ATTENTION] = Series(trace.explained[REGION_ATTENTION], peaks=True)
     if episode.detailed:
         series |= {
             name: Series(trace.state[name], peaks=name in _WEIGHTS)

@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader
 
 from tfmem.inspection.report import plots, views
 from tfmem.inspection.report.contents import Report
-from tfmem.inspection.report.material import REGIONS, Material, aside
+from tfmem.inspection.report.material import Material, aside
+from tfmem.networks.memory_q_network import FORBIDDEN, REGION_ATTENTION
 
 _OF_AN_OBSERVATION = "observation"
 
@@ -51,6 +52,7 @@ def render(report: Report, materials: Sequence[Material], *, library: str, array
         "views": [{"name": view.name, **view.filled} for view in all_views],
         "document": document.to_json(deferred=False),
         "palettes": plots.PALETTES,
+        "forbidden": FORBIDDEN,
     }
     environment = Environment(
         loader=PackageLoader("tfmem.inspection.report", "template"), autoescape=True, trim_blocks=True
@@ -66,7 +68,7 @@ def render(report: Report, materials: Sequence[Material], *, library: str, array
         library=library,
         told=_for_script(told),
         label=label,
-        overlay=REGIONS,
+        overlay=REGION_ATTENTION,
         aside=aside,
     )
 

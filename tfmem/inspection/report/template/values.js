@@ -4,7 +4,8 @@ const report = JSON.parse(document.getElementById("report").textContent);
 const slider = document.getElementById("step");
 const playButton = document.getElementById("play");
 const MOST_COLUMNS = 1000;
-const NOT_ALLOWED = -1e9;
+// The Q-value of an action that is not allowed.
+const NOT_ALLOWED = report.forbidden;
 
 // Values: {shape, every, values} of every array of every episode.
 
