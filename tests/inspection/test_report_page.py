@@ -177,7 +177,7 @@ def test_the_slider_moves_every_linked_view(visit, written, episodes):
         assert int(place.get_attribute("data-row")) == weights.argmax()
         assert place.inner_text().startswith(f"slot {weights.argmax()}:")
     attention = episodes[0].state["attention"][123]
-    ago = page.locator("[data-view=attention-0]").get_attribute("data-row")
+    ago = page.locator("[data-view=attention-0-0]").get_attribute("data-row")
     assert int(ago) == len(attention) - 1 - attention.argmax()
     memory = page.evaluate(
         "() => Array.from(Bokeh.documents[0].get_model_by_name('memory-0:data').data.image[0])"
