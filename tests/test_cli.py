@@ -25,7 +25,9 @@ def tiny_settings(**overrides):
 
 
 def test_the_commands():
-    assert COMMANDS == ["doctor", "evaluate", "export", "gateway", "play", "report", "serve", "train"]
+    assert [
+        *("doctor", "evaluate", "export", "gateway", "play", "recipes", "report", "serve", "train"),
+    ] == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,6 +10,7 @@ import tfmem
 from tfmem.cli.doctor import doctor
 from tfmem.cli.exporting import export
 from tfmem.cli.playing import evaluate, play
+from tfmem.cli.recipes import recipes
 from tfmem.cli.reporting import report
 from tfmem.cli.serving import gateway, serve
 from tfmem.cli.training import train
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for command in (doctor, train, evaluate, export, serve, gateway, play, report):
+for command in (doctor, train, evaluate, export, serve, gateway, play, report, recipes):
     main.add_command(command)

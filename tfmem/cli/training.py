@@ -12,7 +12,9 @@ from tfmem.errors import InvalidInput
 @click.command()
 @click.argument("env_id")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--preset", help="Family of tasks: recall, control, atari or fast.  [default: recall]")
+@click.option(
+    "--preset", help="Family of tasks: recall, control, atari or fast.  [default: the recipe's, or recall]"
+)
 @click.option("--steps", type=int, help="Environment steps (env_steps).")
 @click.option("--seed", type=int, help="Seed of the run.")
 @click.option(
@@ -58,7 +60,7 @@ def train(
                 "a resumed run keeps its configuration; leave --preset, --steps, --seed and --set out"
             )
     else:
-        config = make_config(env_id, preset=preset or "recall", overrides=overrides)
+        config = make_config(env_id, preset=preset, overrides=overrides)
     with training_progress(config) as watch:
         result = train_run(config, out, resume=resume, watch=watch)
     show(dataclasses.asdict(result), as_json)

@@ -17,7 +17,7 @@ from tfmem.errors import InvalidInput, TfmemError, require
 
 # Packages that register their environments on import, by the prefix of their ids, and the extra of tfmem
 # that installs them.
-_REGISTERED_BY = {"popgym-": ("popgym", "popgym")}
+_REGISTERED_BY = {"popgym-": ("popgym", "popgym"), "recipes/": ("tfmem.recipes", None)}
 
 # How the copies of an environment are stepped together; Gymnasium's own names.
 Vectorization = Literal["sync", "async", "vector_entry_point"]

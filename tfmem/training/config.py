@@ -13,6 +13,7 @@ from tfmem.environments import Vectorization, longest_episode
 from tfmem.errors import InvalidInput, require
 from tfmem.networks import CoreConfig, NetworkConfig, ScanNTMConfig
 from tfmem.networks.config import CORES, Attention, RegionAttention
+from tfmem.recipes import RECIPES
 
 
 @dataclass(frozen=True)
@@ -325,12 +326,14 @@ PRESETS: dict[str, Preset] = {
 
 
 def make_config(
-    env_id: str, *, preset: str = "recall", overrides: dict[str, Any] | None = None
+    env_id: str, *, preset: str | None = None, overrides: dict[str, Any] | None = None
 ) -> TrainConfig:
     """The configuration of `preset` for an environment, with `overrides` on top.
 
-    Override keys are `TrainConfig`'s fields; `core` takes a core's name, and `core.slots` and the like set a
-    field of the core. A preset may depend on how long episodes are: a few random ones are played then.
+    Without a preset it is a recipe's own for `recipes/NAME`, and `recall` for any other environment. A
+    recipe's settings come on top of the preset. Override keys are `TrainConfig`'s fields; `core` takes a
+    core's name, and `core.slots` and the like set a field of the core. A preset may depend on how long
+    episodes are: a few random ones are played then.
 
     Raises:
       InvalidInput: on an unknown preset or field, or a value that does not fit.
@@ -338,8 +341,10 @@ def make_config(
     Example:
       >>> make_config("popgym-RepeatPreviousEasy-v0", overrides={"core.slots": 64, "seed": 1})
     """
+    recipe = RECIPES.get(env_id)
+    preset = preset or (recipe.preset if recipe else "recall")
     require(preset in PRESETS, "preset", preset, f"one of {', '.join(PRESETS)}")
-    overrides = overrides or {}
+    overrides = {**(recipe.settings if recipe else {}), **(overrides or {})}
     if "env_id" in overrides:
         raise InvalidInput("env_id is given by itself and cannot be overridden")
     chosen = PRESETS[preset]
