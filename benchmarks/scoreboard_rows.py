@@ -126,7 +126,7 @@ ROWS = (
     ),
     Row(
         "flicker_breakout",
-        "flicker:Breakout-v0",
+        "recipes/breakout",
         500_000,
         None,
         "",

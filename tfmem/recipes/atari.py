@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import batch_space
 
 from tfmem.recipes.recipe import Needs, Recipe
 
@@ -73,6 +74,47 @@ def breakout(render_mode: str | None = None) -> gym.Env:
     return Flicker(NoTrail(Picture(game) if render_mode else game))
 
 
+
+def pong(render_mode: str | None = None) -> gym.Env:
+    """ALE's Pong, half of its frames black."""
+    NEEDS.check()
+    import ale_py
+
+    gym.register_envs(ale_py)
+    game = gym.make("ALE/Pong-v5", frameskip=1, disable_env_checker=True, render_mode=render_mode)
+    return Flicker(gym.wrappers.AtariPreprocessing(game, grayscale_newaxis=True))
+
+
+class FlickeringGames(gym.vector.VectorObservationWrapper):
+    """ALE's frames `[B, 1, 84, 84]` as `[B, 84, 84, 1]`, each black with probability `BLACK`."""
+
+    def __init__(self, env: gym.vector.VectorEnv):
+        super().__init__(env)
+        self.single_observation_space = gym.spaces.Box(0, 255, (84, 84, 1), np.uint8)
+        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
+        self._random = np.random.default_rng()
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self._random = np.random.default_rng(seed)
+        return super().reset(seed=seed, options=options)
+
+    def observations(self, observations):
+        shown = self._random.random(self.num_envs) >= BLACK
+        return np.moveaxis(observations, 1, -1) * shown[:, None, None, None].astype(np.uint8)
+
+
+def pongs(num_envs: int) -> gym.vector.VectorEnv:
+    """Many games of ALE's Pong at once, by its own vector environment."""
+    NEEDS.check()
+    from ale_py.vector_env import AtariVectorEnv
+
+    return FlickeringGames(
+        AtariVectorEnv("pong", num_envs, stack_num=1, repeat_action_probability=0.25, use_fire_reset=False)
+    )
+
+
+
 RECIPES = (
     Recipe(
         name="breakout",
@@ -84,5 +126,15 @@ RECIPES = (
         max_episode_steps=1_000,
         preset="atari",
         settings={"env_steps": 500_000},
+    ),
+    Recipe(
+        name="pong",
+        domain="Atari",
+        remembers="where the ball was, and so where it flies: half of the frames are black",
+        needs=NEEDS,
+        entry_point="tfmem.recipes.atari:pong",
+        vector_entry_point="tfmem.recipes.atari:pongs",
+        preset="atari",
+        settings={"env_steps": 1_000_000, "vectorization": "vector_entry_point"},
     ),
 )
