@@ -28,7 +28,7 @@ PALETTES = {
 
 
 def time_range(steps: int) -> Range1d:
-    """The axis that all plots over time share: a column for each step."""
+    """The axis of plots over time: a column for each step."""
     return Range1d(start=-0.5, end=steps - 0.5)
 
 

@@ -32,11 +32,11 @@ def render(report: Report, materials: Sequence[Material], *, library: str, array
       arrays: name of the file with all arrays, where there is one.
     """
     steps = max(len(episode.trace) for episode in report.episodes)
-    x_range = plots.time_range(steps)
-    over_time = views.timelines(report.episodes, x_range)
+    over_time = views.timelines(report.episodes, plots.time_range(steps))
     bars = [views.q_bars(i, episode) for i, episode in enumerate(report.episodes)]
     memories = [
-        (episode, list(views.memory_sections(i, episode, x_range)))
+        # Without memory an episode may last much longer: these pictures have their own episode's length.
+        (episode, list(views.memory_sections(i, episode, plots.time_range(len(episode.trace)))))
         for i, episode in enumerate(report.episodes)
         if episode.detailed
     ]
