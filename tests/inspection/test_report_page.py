@@ -255,7 +255,10 @@ def test_dark_mode_changes_the_colours(visit, written):
     page = visit(written.page, color_scheme="light")
     light = colours(page)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_timeout(100)
+    page.wait_for_function(
+        "light => Bokeh.documents[0].get_model_by_name('read_weights-0-0:colours').palette[0] !== light",
+        arg=light[1],
+    )
     dark = colours(page)
     assert all(a != b for a, b in zip(light, dark, strict=True)), (light, dark)
 
