@@ -66,3 +66,5 @@ def test_observations_as_frames():
     assert frames.any(axis=-1).sum() == 2
     grey = np.full([1, 5, 5, 1], 77, np.uint8)
     np.testing.assert_array_equal(as_frames(grey), 77)
+    ones = np.eye(5, dtype=np.uint8)[np.newaxis]
+    np.testing.assert_array_equal(as_frames(ones)[0, ..., 0], 255 * np.eye(5))

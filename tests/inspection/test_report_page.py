@@ -338,17 +338,30 @@ def test_frames_and_attention_over_their_regions(visit, tmp_path):
     kept = make_trace(20, frames=frames)
     regions = np.zeros([20, 4, 6], np.float32)
     regions[:, 1, 2] = 1
-    kept = Trace(**{**kept.__dict__, "explained": {"region_attention": regions}})
+    image = np.zeros([20, 5, 5, 1], np.uint8)
+    image[8:, 3, 4] = 200
+    parts = {"explained": {"region_attention": regions}, "observation": {**kept.observation, "image": image}}
+    kept = Trace(**{**kept.__dict__, **parts})
     written = write_page(make_report(kept, make_trace(20, seed=1)), tmp_path / "frames.html")
     page = visit(written.page)
     move(page, 7)
-    seen = page.evaluate(
-        """async () => { const image = document.querySelector("#episode-0 .picture"); await image.decode();
-             const canvas = new OffscreenCanvas(60, 40), context = canvas.getContext("2d");
-             context.drawImage(image, 0, 0);
-             return Array.from(context.getImageData(0, 0, 60, 40).data); }"""
-    )
-    np.testing.assert_array_equal(np.reshape(seen, [40, 60, 4])[..., :3], frames[7])
+
+    def shown(name, height, width):
+        pixels = page.evaluate(
+            """async ([name, height, width]) => {
+                 const image = document.querySelector(`#episode-0 [data-pictures="${name}"] .picture`);
+                 await image.decode();
+                 const context = new OffscreenCanvas(width, height).getContext("2d");
+                 context.drawImage(image, 0, 0);
+                 return Array.from(context.getImageData(0, 0, width, height).data); }""",
+            [name, height, width],
+        )
+        return np.reshape(pixels, [height, width, 4])[..., :3]
+
+    np.testing.assert_array_equal(shown("frames", 40, 60), frames[7])
+    assert not shown("image", 5, 5).any()
+    move(page, 8)
+    np.testing.assert_array_equal(shown("image", 5, 5), np.broadcast_to(image[8], [5, 5, 3]))
     veil = page.evaluate(
         """() => { const canvas = document.querySelector("#episode-0 .regions");
              return Array.from(canvas.getContext("2d").getImageData(0, 0, 6, 4).data); }"""

@@ -74,7 +74,6 @@ def breakout(render_mode: str | None = None) -> gym.Env:
     return Flicker(NoTrail(Picture(game) if render_mode else game))
 
 
-
 def pong(render_mode: str | None = None) -> gym.Env:
     """ALE's Pong, half of its frames black."""
     NEEDS.check()
@@ -112,7 +111,6 @@ def pongs(num_envs: int) -> gym.vector.VectorEnv:
     return FlickeringGames(
         AtariVectorEnv("pong", num_envs, stack_num=1, repeat_action_probability=0.25, use_fire_reset=False)
     )
-
 
 
 RECIPES = (

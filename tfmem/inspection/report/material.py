@@ -24,41 +24,36 @@ class Material:
 
     Attributes:
       arrays: by name, one row for a step or for several.
-      pictures: frames, or images that the policy saw; None where there are none.
-      pictured: what the pictures are: `"frames"`, or the name of a part of the observation.
+      pictures: what can be looked at: `"frames"`, and parts of the observation by name.
       observation: names of the parts of the observation that are told in numbers.
     """
 
     arrays: dict[str, Packed]
-    pictures: Pictures | None
-    pictured: str | None
+    pictures: dict[str, Pictures]
     observation: list[str]
 
     @property
     def characters(self) -> int:
         """What it takes in the page."""
-        images = self.pictures.images if self.pictures else []
+        images = [image for shown in self.pictures.values() for image in shown.images]
         return sum(len(one.data) for one in self.arrays.values()) + sum(map(len, images))
 
     @property
     def thinned(self) -> dict[str, int]:
         """Steps to a row of what does not have every step, by name."""
-        found = {name: one.every for name, one in self.arrays.items() if one.every > 1}
-        if self.pictures is not None and self.pictures.every > 1:
-            found[str(self.pictured)] = self.pictures.every
-        return found
+        held = {**self.arrays, **self.pictures}
+        return {name: one.every for name, one in held.items() if one.every > 1}
 
 
 def gather(episode: Episode, *, budget: int) -> Material:
     """An episode in at most `budget` characters, more only where what must stay whole takes more."""
     trace = episode.trace
     images = {name: values for name, values in trace.observation.items() if is_image(values)}
-    pictured = "frames" if trace.frames is not None else next(iter(images), None)
-    shown = None
-    if pictured is not None:
-        frames = trace.frames if trace.frames is not None else as_frames(images[pictured])
-        shown = pictures(frames, budget=int(_PICTURES * budget))
-        budget -= sum(len(image) for image in shown.images)
+    looked_at = {} if trace.frames is None else {"frames": trace.frames}
+    looked_at |= {name: as_frames(values) for name, values in images.items()}
+    each = int(_PICTURES * budget) // max(1, len(looked_at))
+    shown = {name: pictures(frames, budget=each) for name, frames in looked_at.items()}
+    budget -= sum(len(image) for one in shown.values() for image in one.images)
     told = [name for name in trace.observation if name not in images]
     series = {name: Series(trace.observation[name]) for name in told}
     series |= {
@@ -80,7 +75,7 @@ def gather(episode: Episode, *, budget: int) -> Material:
             for name in _SHOWN_STATE
             if name in trace.state
         }
-    return Material(pack(series, budget=budget), shown, pictured, told)
+    return Material(pack(series, budget=budget), shown, told)
 
 
 def aside(name: str) -> str:

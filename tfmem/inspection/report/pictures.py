@@ -66,13 +66,14 @@ def as_frames(values: np.ndarray) -> np.ndarray:
 
     Args:
       values: `[T, height, width]` or `[T, height, width, planes]`: one plane is grey, three are red, green
-        and blue, and of any other number each has a hue of its own.
+        and blue, and of any other number each has a hue of its own. Bytes are from 0 to 255, but where none
+        is above 1.
 
     Returns:
       `[T, height, width, 3]` uint8.
     """
     planes = (values if values.ndim == 4 else values[..., np.newaxis]).astype(np.float32)
-    if values.dtype == np.uint8:
+    if values.dtype == np.uint8 and planes.max() > 1:
         low, high = 0.0, 255.0
     else:
         low, high = min(float(planes.min()), 0.0), max(float(planes.max()), 1e-9)

@@ -84,7 +84,7 @@ def _episode(episode: Any, material: Material) -> dict[str, Any]:
         "name": episode.name,
         "steps": len(episode.trace),
         "arrays": {name: asdict(one) for name, one in material.arrays.items()},
-        "pictures": asdict(material.pictures) if material.pictures else None,
+        "pictures": {name: asdict(one) for name, one in material.pictures.items()},
         "observation": [{"name": name, "label": label(name)} for name in material.observation],
     }
 

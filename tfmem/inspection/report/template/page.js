@@ -9,7 +9,7 @@ function show(step) {
     place.querySelectorAll("[data-value]").forEach((value) =>
       put(value, rowAt(episode.arrays[value.dataset.value], here)[0]));
     if (episode.observation.length) showObservation(place, episode, here);
-    if (episode.pictures) showPicture(place, episode, here);
+    place.querySelectorAll(".frame").forEach((frame) => showPicture(frame, episode, here));
     place.querySelector(".ended").hidden = step < episode.steps;
   });
   for (const view of report.views) showView(view, step);

@@ -17,15 +17,16 @@ function showObservation(place, episode, step) {
   }
 }
 
-function showPicture(place, { pictures, arrays }, step) {
-  const image = place.querySelector(".picture");
+function showPicture(frame, { pictures: looked_at, arrays }, step) {
+  const image = frame.querySelector(".picture");
+  const pictures = looked_at[frame.dataset.pictures];
   const [width, height] = pictures.size;
   const shown = pictures.index[Math.floor(step / pictures.every)];
   image.classList.toggle("pixelated", Math.max(width, height) < 100);
   image.dataset.image = shown;
   image.src = `data:image/png;base64,${pictures.images[shown]}`;
   if (!arrays.region_attention) return;
-  const canvas = place.querySelector(".regions");
+  const canvas = frame.querySelector(".regions");
   const [, rows, columns] = arrays.region_attention.shape;
   const weights = rowAt(arrays.region_attention, step);
   const greatest = Math.max(...weights) || 1;
