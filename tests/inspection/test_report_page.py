@@ -366,8 +366,8 @@ def test_frames_and_attention_over_their_regions(visit, tmp_path):
         """() => { const canvas = document.querySelector("#episode-0 .regions");
              return Array.from(canvas.getContext("2d").getImageData(0, 0, 6, 4).data); }"""
     )
-    clear = np.reshape(veil, [4, 6, 4])[..., 3] == 0
-    np.testing.assert_array_equal(clear, regions[7] == 1)
+    glows = np.reshape(veil, [4, 6, 4])[..., 3] > 0
+    np.testing.assert_array_equal(glows, regions[7] == 1)
 
 
 def test_a_report_of_a_policy(trained_folder, visit, tmp_path):

@@ -32,8 +32,8 @@ function showPicture(frame, { pictures: looked_at, arrays }, step) {
   const greatest = Math.max(...weights) || 1;
   [canvas.hidden, canvas.width, canvas.height] = [false, columns, rows];
   const veil = new ImageData(columns, rows);
-  // What is attended to stays clear; the rest is dimmed.
-  weights.forEach((weight, i) => { veil.data[4 * i + 3] = 200 * (1 - weight / greatest); });
+  // What is attended to glows; dark pictures show it, too.
+  weights.forEach((weight, i) => veil.data.set([250, 204, 21, 170 * (weight / greatest)], 4 * i));
   canvas.getContext("2d").putImageData(veil, 0, 0);
 }
 
