@@ -34,12 +34,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("run", type=Path)
     options.add_argument("--goals", help="all, training or held_out; by default as in training")
+    options.add_argument("--episodes", type=int, help="of a trial; by default as in training")
     options.add_argument("--trials", type=int, default=500, help="a multiple of 50")
     options.add_argument("--seed", type=int, default=0, help="of the first trial")
     options.add_argument("--ablate-memory", action="store_true")
     given = options.parse_args()
     run = load_run(given.run)
-    kwargs = run.config.env_kwargs | ({"goals": given.goals} if given.goals else {})
+    asked = {"goals": given.goals, "episodes": given.episodes}
+    kwargs = {
+        **RECIPES[run.config.env_id].kwargs,
+        **run.config.env_kwargs,
+        **{name: value for name, value in asked.items() if value is not None},
+    }
     environment = load(
         run.config.env_id,
         num_envs=TRIALS,
@@ -51,8 +57,8 @@ def main() -> None:
         rewards(run.policy, environment, seed, given.ablate_memory)
         for seed in range(given.seed, given.seed + given.trials, TRIALS)
     ]
-    episodes = (RECIPES[run.config.env_id].kwargs | kwargs)["episodes"]
-    returns = np.concatenate(played, axis=1).reshape([episodes, -1, given.trials]).sum(axis=1)
+    by_episode = np.concatenate(played, axis=1).reshape([kwargs["episodes"], kwargs["steps"], given.trials])
+    returns = by_episode.sum(axis=1)
     means = [round(float(mean), 2) for mean in returns.mean(axis=1)]
     print(json.dumps({"episodes": means, "mean": round(float(np.mean(means)), 2), "last": means[-1]}))
 

@@ -37,9 +37,9 @@ class Trial(gym.Wrapper):
     length is part of the task.
     """
 
-    def __init__(self, env: gym.Env, goals: np.ndarray, *, episodes: int, steps: int):
-        super().__init__(env)
-        self._room: Any = env.unwrapped
+    def __init__(self, room: Any, goals: np.ndarray, *, episodes: int, steps: int):
+        super().__init__(room)
+        self._room = room.unwrapped
         self._goals = goals
         self._episodes = episodes
         self._steps = steps
@@ -101,5 +101,5 @@ def _recipe(name: str, size: int, episodes: int, steps: int, goals: Goals, budge
 
 RECIPES = (
     _recipe("dark-room", size=5, episodes=4, steps=12, goals="all", budget=200_000),
-    _recipe("dark-room-9", size=9, episodes=6, steps=20, goals="training", budget=400_000),
+    _recipe("dark-room-9", size=9, episodes=4, steps=20, goals="training", budget=400_000),
 )

@@ -26,7 +26,7 @@ PLAYERS = 2
 
 
 class Joint(gym.Wrapper):
-    """A game as one controller plays it: the views of all players joined, their actions, the sum of rewards."""
+    """A game as one controller plays it: all views joined, an action for each player, the sum of rewards."""
 
     def __init__(self, env: gym.Env):
         super().__init__(env)
@@ -42,7 +42,8 @@ class Joint(gym.Wrapper):
 
     def step(self, action):
         views, rewards, terminated, truncated, info = self.env.step(action)
-        return self._joined(views), sum(rewards), terminated, truncated, info
+        team: Any = rewards  # Gymnasium's types know one player only
+        return self._joined(views), sum(team), terminated, truncated, info
 
     def _joined(self, views) -> np.ndarray:
         return np.concatenate(views).astype(np.int64)
@@ -66,7 +67,7 @@ class Players(gym.vector.VectorWrapper):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     @property
-    def num_envs(self) -> int:
+    def num_envs(self) -> int:  # type: ignore[override]  # as of Gymnasium's own wrapper
         return self.env.num_envs * self._players
 
     def reset(self, *, seed=None, options=None):
@@ -97,7 +98,7 @@ def shared(num_envs: int) -> gym.vector.VectorEnv:
     return Players(gym.vector.SyncVectorEnv([joint] * math.ceil(num_envs / PLAYERS)))
 
 
-def _recipe(name: str, **entry_points: str) -> Recipe:
+def _recipe(name: str, **made_by: Any) -> Recipe:
     return Recipe(
         name=name,
         domain="multi-agent",
@@ -105,7 +106,7 @@ def _recipe(name: str, **entry_points: str) -> Recipe:
         needs=NEEDS,
         preset="control",
         settings={"env_steps": 400_000},
-        **entry_points,
+        **made_by,
     )
 
 
