@@ -6,6 +6,8 @@ import pytest
 
 import tfmem.recipes  # noqa: F401  registers them
 from tfmem.environments import load
+from tfmem.errors import InvalidInput
+from tfmem.training import make_config, train
 
 pytest.importorskip("lbforaging")
 
@@ -108,3 +110,9 @@ def test_games_are_whole_and_their_seed_is_their_first_players():
     four, two = (load("recipes/foraging-shared", num_envs=n, seed=seed) for n, seed in ((3, 4), (1, 6)))
     assert (four.batch_size, two.batch_size) == (4, 2)
     np.testing.assert_array_equal(four.reset().observation[2:], two.reset().observation)
+
+
+def test_training_asks_for_whole_games(tmp_path):
+    config = make_config("recipes/foraging-shared", overrides={"num_envs": 5})
+    with pytest.raises(InvalidInput, match="num_envs must be 6, to fill the last game, not 5"):
+        train(config, tmp_path / "run")
