@@ -19,7 +19,6 @@ from tfmem.recipes.recipe import Needs, Recipe
 
 NEEDS = Needs(("lbforaging",), "pip install 'tfmem[multi-agent]'")
 
-
 # Sight 2, a board of 8×8 cells, two players, two pieces of food.
 ENV_ID = "Foraging-2s-8x8-2p-2f-v3"
 PLAYERS = 2
