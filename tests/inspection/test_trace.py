@@ -104,11 +104,17 @@ def test_frames_are_what_the_environment_draws():
     assert found.frames[:, 0, 0, 0].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("environments", "options", "named"),
-    [(2, {}, "batch_size"), (1, {"max_steps": 0}, "max_steps")],
-)
-def test_what_cannot_be_traced(environments, options, named):
-    environment = load("tests/RememberFirst-v0", num_envs=environments)
-    with pytest.raises(InvalidInput, match=named):
-        trace(Counting(), environment, seed=0, gamma=0.5, **options)
+def test_of_several_the_first_is_kept():
+    one, of_three = (
+        trace(Counting(), load("tests/RememberFirst-v0", num_envs=n), seed=3, gamma=0.5, max_steps=2)
+        for n in (1, 3)
+    )
+    for name in ("action", "q_values", "reward", "td_error"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(of_three, name))
+    np.testing.assert_array_equal(one.state[COUNT], of_three.state[COUNT])
+
+
+def test_an_episode_without_steps_is_refused():
+    environment = load("tests/RememberFirst-v0")
+    with pytest.raises(InvalidInput, match="max_steps"):
+        trace(Counting(), environment, seed=0, gamma=0.5, max_steps=0)

@@ -241,7 +241,8 @@ def load(
       action_mask: see `GymnasiumEnvironment`.
       vectorization: `"sync"`, one copy after the other; `"async"`, each in a process of its own, which pays
         where a step takes milliseconds; or `"vector_entry_point"`, the environment's own way, where it has
-        registered one.
+        registered one, and always where it has no other. Players of one game may be made so; then there are
+        as many more copies as fill the last game.
       seed: see `GymnasiumEnvironment`.
 
     Raises:
@@ -253,6 +254,8 @@ def load(
     require(num_envs >= 1, "num_envs", num_envs, "at least 1")
     _register(env_id)
     try:
+        if gym.spec(env_id).entry_point is None:
+            vectorization = "vector_entry_point"
         vector = gym.make_vec(
             env_id,
             num_envs=num_envs,

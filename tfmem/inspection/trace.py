@@ -77,20 +77,19 @@ def trace(
     Args:
       policy: what acts: `tfmem.agents.MemoryPolicy`, what `tfmem.export.load_policy` gives, or one behind a
         server.
-      environment: one environment.
+      environment: of several, such as the players of one game, the first's episode is kept.
       seed: of the episode.
       gamma: discount of the TD errors.
       max_steps: the episode is cut after so many.
       ablate_memory: put the initial memory in place of the carried one at every step.
 
     Raises:
-      InvalidInput: when there is more than one environment, or no step to play.
+      InvalidInput: when there is no step to play.
     """
-    require(environment.batch_size == 1, "environment.batch_size", environment.batch_size, "1")
     require(max_steps is None or max_steps >= 1, "max_steps", max_steps, "at least 1")
     environment.seed(seed)
     time_step = environment.reset()
-    state = policy.initial_state(1)
+    state = policy.initial_state(environment.batch_size)
     initial_state = {name: np.asarray(part)[0] for name, part in state.items()}
     rows: list[dict[str, Any]] = []
     frames: list[Any] = []
@@ -114,7 +113,9 @@ def trace(
     _, after, _, _ = policy.explain(time_step.observation, time_step.is_first() | ablate_memory, state)
     terminated = bool(time_step.is_last()[0] and not time_step.discount[0])
     episode = _stack(rows)
-    future = np.append(episode["q_values"].max(axis=1)[1:], 0.0 if terminated else np.max(after))
+    future = np.append(
+        episode["q_values"].max(axis=1)[1:], 0.0 if terminated else np.max(np.asarray(after)[0])
+    )
     taken = np.take_along_axis(episode["q_values"], episode["action"][:, np.newaxis], axis=1)[:, 0]
     return Trace(
         **episode,
@@ -126,7 +127,7 @@ def trace(
 
 
 def _stack(rows: list[Any]) -> Any:
-    """Rows of nested dicts of `[1, ...]` as nested dicts of `[T, ...]`."""
+    """Rows of nested dicts of `[B, ...]` as nested dicts of the first one's `[T, ...]`."""
     if isinstance(rows[0], Mapping):
         return {name: _stack([row[name] for row in rows]) for name in rows[0]}
     return np.stack([np.asarray(row)[0] for row in rows])

@@ -11,10 +11,10 @@ Example:
 
 import gymnasium as gym
 
-from tfmem.recipes import atari, navigation
+from tfmem.recipes import atari, meta_learning, multi_agent, navigation
 from tfmem.recipes.recipe import Needs, Recipe
 
-_DOMAINS = (atari, navigation)
+_DOMAINS = (atari, navigation, meta_learning, multi_agent)
 
 RECIPES: dict[str, Recipe] = {recipe.env_id: recipe for domain in _DOMAINS for recipe in domain.RECIPES}
 

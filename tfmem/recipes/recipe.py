@@ -39,7 +39,7 @@ class Recipe:
       domain: the field that the task is from.
       remembers: what a policy has to remember.
       needs: what has to be installed.
-      entry_point: `module:function` that makes the environment.
+      entry_point: `module:function` that makes the environment; None where many are made at once only.
       kwargs: its arguments.
       vector_entry_point: `module:function` that makes many at once, for `vectorization=vector_entry_point`.
       max_episode_steps: where episodes are cut; None where the environment does that itself.
@@ -52,8 +52,8 @@ class Recipe:
     domain: str
     remembers: str
     needs: Needs
-    entry_point: str
     preset: str
+    entry_point: str | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     vector_entry_point: str | None = None
     max_episode_steps: int | None = None

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tfmem.agents import MemoryPolicy
 from tfmem.environments import EnvironmentFailed
-from tfmem.errors import TfmemError
+from tfmem.errors import TfmemError, require
 from tfmem.serving import wire
 from tfmem.training.board import Board
 from tfmem.training.collector import Collector
@@ -136,6 +136,8 @@ class TrainingRun:
         self.folder = RunFolder(Path(out))
         self.folder.check(config, resume=resume)
         self.environment = load_environment(config, config.num_envs, vectorization=config.vectorization)
+        size = self.environment.batch_size
+        require(config.num_envs == size, "num_envs", config.num_envs, f"{size}, to fill the last game")
         self.evaluation_environment = load_environment(config, config.eval_episodes)
         wire.flatten_observation(self.environment.observation_spec())  # refuses what has no export
         self.learner = Learner(self.environment, config)
