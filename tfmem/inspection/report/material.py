@@ -41,7 +41,7 @@ class Material:
     @property
     def thinned(self) -> dict[str, int]:
         """Steps to a row of what does not have every step, by name."""
-        held = {**self.arrays, **self.pictures}
+        held: dict[str, Packed | Pictures] = {**self.arrays, **self.pictures}
         return {name: one.every for name, one in held.items() if one.every > 1}
 
 
