@@ -1,4 +1,4 @@
-"""The scoreboard: what the presets learn, beside the best published figures.
+"""The scoreboard: what the presets learn, beside the best published figures, and what the recipes do.
 
     python benchmarks/scoreboard.py                    every cell that is missing, from the top of the table
     python benchmarks/scoreboard.py autoencode_easy    the cells of one row
@@ -27,7 +27,7 @@ from pathlib import Path
 
 from machine import provenance
 from scoreboard_page import write_page
-from scoreboard_rows import EPISODES, PYTORCH, RESULTS, ROWS, Row, results_of
+from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, RESULTS, ROWS, Row, results_of
 
 HERE = Path(__file__).parent.resolve()  # holds popgym_sizes, memory_chain and frame_stack
 PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
@@ -72,8 +72,10 @@ def run(row: Row, system: str, seed: int, processor: int) -> dict:
             *("--out", out),
             core=processor,
         )
-        whole = tfmem("evaluate", out, "--episodes", EPISODES, core=processor)
-        ablated = tfmem("evaluate", out, "--episodes", EPISODES, "--ablate-memory", core=processor)
+        arguments = [part for argument in row.evaluated_on for part in ("--env-arg", argument)]
+        evaluation = ("evaluate", out, "--episodes", EPISODES, *arguments)
+        whole = tfmem(*evaluation, core=processor)
+        ablated = tfmem(*evaluation, "--ablate-memory", core=processor)
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         config = json.loads((out / "config.json").read_text())
     return {
@@ -94,6 +96,7 @@ def keep(row: Row, runs: list[dict]) -> None:
     content = {
         "env": row.env_id,
         "env_kwargs": dict(row.env_kwargs),
+        "evaluated_on": row.evaluated_on,
         "preset": row.preset,
         "env_steps": row.steps,
         "episodes": EPISODES,
@@ -140,7 +143,8 @@ def measure(rows: tuple[Row, ...], processors: list[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    names = [row.name for row in ROWS]
+    rows = (*ROWS, *RECIPE_ROWS)
+    names = [row.name for row in rows]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(names)}")
     parser.add_argument("--cores", default="0,1", help="of the processor, a cell on each")
     parser.add_argument("--page", action="store_true", help="only write the page")
@@ -149,7 +153,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no row {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     if not arguments.page:
-        chosen = tuple(row for row in ROWS if not arguments.rows or row.name in arguments.rows)
+        chosen = tuple(row for row in rows if not arguments.rows or row.name in arguments.rows)
         measure(chosen, [int(core) for core in arguments.cores.split(",")])
     write_page()
 

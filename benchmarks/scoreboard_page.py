@@ -3,7 +3,7 @@
 from pathlib import Path
 from statistics import mean, stdev
 
-from scoreboard_rows import EPISODES, PYTORCH, ROWS, SYSTEMS, Row, results_of
+from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, ROWS, SYSTEMS, Row, results_of
 
 from tfmem.networks import ScanNTMConfig
 
@@ -67,24 +67,36 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
   gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at
   least; tianshou's agent what its own recurrent example sets, with traces of 16 frames in place of 4.
-
+"""  # noqa: E501
+TABLE = """\
 | task | system | steps | return, each seed | mean | best | without memory | solved | seconds | preset | published |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""  # noqa: E501
+RECIPES = """
+## Recipes
+
+The same of [the recipes](recipes.md). *No memory* is a policy that was trained without any.
+"""
 
 
-def page() -> str:
-    lines = [HEAD]
-    sources = []
-    for row in ROWS:
+def table(rows: tuple[Row, ...]) -> list[str]:
+    lines = [TABLE]
+    for row in rows:
         runs = results_of(row)
         for system in row.systems:
             mine = [r for r in runs if r["system"] == system]
             if mine:
                 lines.append(line(row, system, mine))
-        if runs and row.published is not None:
-            sources.append(f"- {row.title}: {row.published:g}, {row.source}.")
-    lines += ["", "Published figures:", "", *sources, ""]
-    for row in ROWS:
+    return lines
+
+
+def page() -> str:
+    sources = [
+        f"- {row.title}: {row.published:g}, {row.source}."
+        for row in ROWS
+        if results_of(row) and row.published is not None
+    ]
+    lines = [HEAD, *table(ROWS), "", "Published figures:", "", *sources, RECIPES, *table(RECIPE_ROWS), ""]
+    for row in (*ROWS, *RECIPE_ROWS):
         if results_of(row):
             lines += [f"![{row.title}](images/scoreboard/{row.name}.png)", ""]
     return "\n".join(lines)
@@ -112,7 +124,7 @@ def draw(row: Row) -> None:
 
 def write_page() -> None:
     """Writes the page and draws a plot for each row that has results."""
-    for row in ROWS:
+    for row in (*ROWS, *RECIPE_ROWS):
         if results_of(row):
             draw(row)
     (DOCS / "scoreboard.md").write_text(page())

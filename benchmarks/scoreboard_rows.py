@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfmem.recipes import RECIPES, Recipe
+from tfmem.training import PRESETS
+
 RESULTS = Path(__file__).parent.resolve() / "results" / "scoreboard"
 EPISODES = 100  # that a return is the mean of
 
@@ -27,11 +30,14 @@ class Row:
     seeds: int = 3
     systems: tuple[str, ...] = ("scan_ntm",)
     greatest: float | None = 1.0  # return, where there is one
+    evaluated_on: tuple[str, ...] = ()  # arguments of the environment in evaluation, key=value
 
     @property
     def title(self) -> str:
         arguments = ", ".join(f"{name}={value}" for name, value in self.env_kwargs)
         short = self.env_id.rpartition(":")[2].removeprefix("popgym-").removesuffix("-v0")
+        if self.evaluated_on:
+            return f"{short}, {', '.join(self.evaluated_on)}"
         return f"{short}({arguments})" if arguments else short
 
 
@@ -124,16 +130,6 @@ ROWS = (
         )
         for size, published in (("Medium", 0.659), ("Hard", 0.404))
     ),
-    Row(
-        "flicker_breakout",
-        "recipes/breakout",
-        500_000,
-        None,
-        "",
-        preset="atari",
-        systems=("lstm", "none"),
-        greatest=None,
-    ),
     *(
         Row(f"fast_{name}", popgym(task), 50_000, 1.0, POPGYM, preset="fast", systems=("lstm",))
         for name, task in (
@@ -142,6 +138,26 @@ ROWS = (
         )
     ),
 )
+# What training has not seen.
+HELD_OUT = {"battery": ("weeks=held_out",), "dark-room-9": ("goals=held_out",)}
+
+
+def of_recipe(recipe: Recipe) -> Row:
+    core = recipe.settings.get("core", PRESETS[recipe.preset].values.get("core", "scan_ntm"))
+    return Row(
+        recipe.name.replace("-", "_"),
+        recipe.env_id,
+        recipe.settings["env_steps"],
+        None,
+        "",
+        preset=recipe.preset,
+        systems=(core, *(other for other in THREE if other != core)),
+        greatest=None,
+        evaluated_on=HELD_OUT.get(recipe.name, ()),
+    )
+
+
+RECIPE_ROWS = tuple(map(of_recipe, RECIPES.values()))
 SYSTEMS = {
     "scan_ntm": "external memory (ScanNTM)",
     "lstm": "LSTM",

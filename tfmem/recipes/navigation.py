@@ -61,6 +61,6 @@ def _recipe(name: str, env_id: str, budget: int) -> Recipe:
 
 
 RECIPES = (
-    _recipe("memory-s7", "MiniGrid-MemoryS7-v0", 500_000),
+    _recipe("memory-s7", "MiniGrid-MemoryS7-v0", 200_000),
     _recipe("memory-s13", "MiniGrid-MemoryS13Random-v0", 500_000),
 )
