@@ -11,10 +11,10 @@ Example:
 
 import gymnasium as gym
 
-from tfmem.recipes import atari, navigation
+from tfmem.recipes import atari, board, navigation, recommendation
 from tfmem.recipes.recipe import Needs, Recipe
 
-_DOMAINS = (atari, navigation)
+_DOMAINS = (atari, board, navigation, recommendation)
 
 RECIPES: dict[str, Recipe] = {recipe.env_id: recipe for domain in _DOMAINS for recipe in domain.RECIPES}
 
