@@ -4,9 +4,12 @@ A player who is blindfold hears which column the opponent chose, and has to keep
 published game shows it whole. The opponent chooses at random among the columns that are not full, and who
 begins is a toss. A win pays 1, a loss −1, a draw 0. The infos' `action_mask` tells which columns are not
 full, as a player whose move is refused would learn.
+
+The bar is not random play, which gets 0, but stacking: one column until the opponent plays there, then
+another one. That takes no memory but the own last column, and gets .88 (5,000 games).
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -37,7 +40,7 @@ class ConnectFour(gym.Env):
       render_mode: `"rgb_array"` draws the board, whatever is observed.
     """
 
-    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  Gymnasium has it as an instance's
 
     def __init__(self, observation: Literal["reply", "board"] = "reply", render_mode: str | None = None):
         NEEDS.check()
@@ -100,7 +103,7 @@ RECIPES = (
         remembers="the board, of which only the opponent's last column is told",
         needs=NEEDS,
         entry_point="tfmem.recipes.board:ConnectFour",
-        preset="control",
-        settings={"env_steps": 500_000, "action_mask": True},
+        preset="fast",
+        settings={"env_steps": 400_000, "action_mask": True},
     ),
 )
