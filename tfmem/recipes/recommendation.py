@@ -5,6 +5,9 @@ clicks. One who has clicked five items of a topic within a few steps is bored of
 and clicks on nothing. The published environment has the agent choose among 1,000 items, and shows which
 topics have been clicked of late. Ours: the agent chooses one of ten topics, the item is a random one of it,
 and that memory made by hand is left out. A click pays 1.
+
+Who knows the tastes, and always takes the topic most likely to be clicked, gets 36 (60 users); one who also
+keeps a user from boredom, by no fifth click of a topic, 39.
 """
 
 from typing import Any
@@ -65,7 +68,8 @@ RECIPES = (
         remembers="what was clicked: the user's tastes, and how much of a topic there has been of late",
         needs=NEEDS,
         entry_point="tfmem.recipes.recommendation:boredom",
-        preset="control",
-        settings={"env_steps": 500_000},
+        # Choices decide what is seen, but clicks come at once: a short horizon costs less than variance does.
+        preset="recall",
+        settings={"env_steps": 300_000, "core": "lstm"},
     ),
 )
