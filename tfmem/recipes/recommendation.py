@@ -70,6 +70,6 @@ RECIPES = (
         entry_point="tfmem.recipes.recommendation:boredom",
         # Choices decide what is seen, but clicks come at once: a short horizon costs less than variance does.
         preset="recall",
-        settings={"env_steps": 300_000, "core": "lstm"},
+        settings={"env_steps": 300_000},
     ),
 )
