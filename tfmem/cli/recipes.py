@@ -19,7 +19,7 @@ def recipes(as_json: bool) -> None:
     """
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from tfmem.recipes import RECIPES
 
@@ -37,7 +37,7 @@ def recipes(as_json: bool) -> None:
         }
         click.echo(json.dumps(parts))
         return
-    table = Table("recipe", "domain", "what has to be remembered", "installed")
+    table = Table(Column("recipe", no_wrap=True), "domain", "what has to be remembered", "installed")
     for recipe in RECIPES.values():
         installed = "yes" if not recipe.needs.missing() else escape(recipe.needs.install)
         table.add_row(recipe.env_id, recipe.domain, recipe.remembers, installed)
