@@ -417,6 +417,24 @@ def test_q_values_are_in_the_environments_units_and_what_is_forbidden_stays_so(t
     assert found[0, 1] == -1e9
 
 
+def test_pretrained_weights_are_where_training_starts(finished, tiny_config, tmp_path):
+    """`finished` is a run that has learned; a learner that starts from it plays as it does."""
+    config = dataclasses.replace(tiny_config, seed=7, averaging=0.9, pretrained=str(finished[0]))
+    run = TrainingRun(config, tmp_path / "transfer")
+    theirs = load_run(config.pretrained).policy.network.trainable_variables
+    learner = run.learner
+    for network in (learner.network, learner.answering, learner.agent._target_q_network):
+        for variable, weight in zip(network.trainable_variables, theirs, strict=True):
+            np.testing.assert_array_equal(variable, weight)
+
+
+def test_pretrained_weights_of_another_network_are_refused(finished, tiny_config, tmp_path):
+    config = dataclasses.replace(tiny_config, hidden=17, pretrained=str(finished[0]))
+    with pytest.raises(InvalidInput, match="the shapes of the pretrained weights must be"):
+        TrainingRun(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_every_part_of_the_experience_is_resumed(tiny_config, tmp_path):
     """Stored states, priorities and the ladder go on as in the run left alone."""
     config = dataclasses.replace(

@@ -29,6 +29,8 @@ class TrainConfig:
         `tfmem.environments.GymnasiumEnvironment`.
       vectorization: how environments are stepped together in training; see `tfmem.environments.load`.
       seed: of the weights, exploration, sampling and environments.
+      pretrained: a run's folder, whose weights this one starts from: transfer to another task or size, where
+        observations, actions and the network are of the same shapes.
       env_steps: the budget; steps that only reset an environment do not count.
       num_envs: environments stepped together.
       embedding: see `tfmem.networks.NetworkConfig`.
@@ -82,6 +84,7 @@ class TrainConfig:
     action_mask: bool = False
     vectorization: Vectorization = "sync"
     seed: int = 0
+    pretrained: str | None = None
     env_steps: int = 200_000
     num_envs: int = 16
     embedding: int = 64

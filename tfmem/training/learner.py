@@ -137,6 +137,16 @@ class Learner(tf.Module):
         )
         self.learn = tf.function(self._learn, input_signature=[])
 
+    def start_from(self, network: MemoryQNetwork) -> None:
+        """Takes over the weights of a network; raises `InvalidInput` where its shapes are others."""
+        weights, mine = network.trainable_variables, self.network.trainable_variables
+        theirs, ours = ([tuple(weight.shape) for weight in one] for one in (weights, mine))
+        require(theirs == ours, "the shapes of the pretrained weights", theirs, f"{ours}")
+        for variables in (mine, self.answering.trainable_variables):
+            for variable, weight in zip(variables, weights, strict=True):
+                variable.assign(weight)
+        self.agent.initialize()  # the target network is a copy
+
     def epsilon(self) -> tf.Tensor:
         """The probability of a random action in each environment now, `[E]`."""
         config = self._config

@@ -33,6 +33,7 @@ from tfmem.training.evaluation import evaluate
 from tfmem.training.learner import Learner
 from tfmem.training.run_folder import RunFolder
 from tfmem.training.stopwatch import Stopwatch
+from tfmem.training.trained_run import load_run
 
 # Evaluation during training plays episodes from these environment seeds on.
 EVALUATION_SEED = 1_000_000
@@ -141,6 +142,8 @@ class TrainingRun:
         self.evaluation_environment = load_environment(config, config.eval_episodes)
         wire.flatten_observation(self.environment.observation_spec())  # refuses what has no export
         self.learner = Learner(self.environment, config)
+        if config.pretrained and not (resume and self.folder.latest_checkpoint()):
+            self.learner.start_from(load_run(config.pretrained).policy.network)
         # Only what could be built claims its folder.
         with self._writing():
             self.folder.claim(config)

@@ -1,0 +1,82 @@
+"""Transfer: a policy that learned a small task goes on with a larger one, next to one from scratch.
+
+    python benchmarks/transfer.py autoencode
+    python benchmarks/transfer.py repeat_previous
+
+For every seed the task's Easy size is learned with the memory and the windows of its Medium size,
+which both sizes then share, and Medium from these weights (`pretrained`) and from scratch. What counts are the
+environment steps to the first evaluation at .99 of the greatest return; those of the small task are told
+beside them. Results go to benchmarks/results/transfer_<task>.json.
+"""
+
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.xla  # noqa: F401  # isort: skip
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+from machine import provenance
+
+from tfmem.training import TrainConfig, load_run, make_config, train
+
+RESULTS = Path(__file__).parent.resolve() / "results"
+SOLVED = 0.99
+# Of the small size and of the large one.
+TASKS = {
+    "autoencode": ("Autoencode", 300_000, 400_000),
+    "repeat_previous": ("RepeatPrevious", 100_000, 150_000),
+}
+
+
+def learned(config: TrainConfig, out: Path) -> dict:
+    """Trains; the steps to the first evaluation that shows the task solved, and every evaluation."""
+    result = train(config, out)
+    curve = [(row["env_steps"], row["greedy_return"]) for row in load_run(out).metrics]
+    solved = [steps for steps, greedy in curve if greedy >= SOLVED]
+    return {"solved_at": solved[0] if solved else None, "curve": curve, "wall_s": result.wall_s}
+
+
+def compare(task: str, seed: int) -> dict:
+    """The three runs of a seed."""
+    family, small_steps, large_steps = TASKS[task]
+    shared = {"seed": seed, "checkpoint_interval": 10_000}
+    large = make_config(f"popgym-{family}Medium-v0", overrides={**shared, "env_steps": large_steps})
+    fitted = {
+        "sequence_length": large.sequence_length,
+        "core.slots": large.core.slots,
+        "collect_steps": large.collect_steps,
+        "env_steps": small_steps,
+    }
+    small = make_config(f"popgym-{family}Easy-v0", overrides={**shared, **fitted})
+    with tempfile.TemporaryDirectory() as folder:
+        before = learned(small, Path(folder) / "small")
+        scratch = learned(large, Path(folder) / "scratch")
+        given = asdict(large) | {"pretrained": str(Path(folder) / "small")}
+        transferred = learned(TrainConfig.from_dict(given), Path(folder) / "transferred")
+    return {"seed": seed, "small": before, "scratch": scratch, "transferred": transferred}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("task", choices=TASKS)
+    options.add_argument("--seeds", default="0,1,2")
+    given = options.parse_args()
+    path, runs = RESULTS / f"transfer_{given.task}.json", []
+    for seed in map(int, given.seeds.split(",")):
+        runs.append(compare(given.task, seed))
+        steps = {
+            kind: [run[kind]["solved_at"] for run in runs] for kind in ("small", "scratch", "transferred")
+        }
+        reached = all(None not in found for found in steps.values())
+        ratio = median(steps["scratch"]) / median(steps["transferred"]) if reached else None
+        content = {**provenance(), "solved": SOLVED, "steps": steps, "ratio": ratio, "runs": runs}
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        print(json.dumps({"seed": seed, **steps, "ratio": ratio}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
