@@ -4,9 +4,9 @@
     python benchmarks/transfer.py repeat_previous
 
 For every seed the task's Easy size is learned with the memory and the windows of its Medium size,
-which both sizes then share, and Medium from these weights (`pretrained`) and from scratch. What counts are the
-environment steps to the first evaluation at .99 of the greatest return; those of the small task are told
-beside them. Results go to benchmarks/results/transfer_<task>.json.
+which both sizes then share, and Medium from these weights (`pretrained`) and from scratch. Told are the
+environment steps to the first evaluation at .99 of the greatest return, those of the
+small task too. Results go to benchmarks/results/transfer_<task>.json.
 """
 
 import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
