@@ -11,10 +11,10 @@ Example:
 
 import gymnasium as gym
 
-from tfmem.recipes import atari, navigation
+from tfmem.recipes import atari, manipulation, navigation, smart_home
 from tfmem.recipes.recipe import Needs, Recipe
 
-_DOMAINS = (atari, navigation)
+_DOMAINS = (atari, navigation, manipulation, smart_home)
 
 RECIPES: dict[str, Recipe] = {recipe.env_id: recipe for domain in _DOMAINS for recipe in domain.RECIPES}
 
