@@ -1,10 +1,6 @@
 """The arm that is told its goal once: what it sees, how it moves."""
 
 import contextlib
-import ctypes.util
-import os
-import subprocess
-import sys
 
 import gymnasium as gym
 import numpy as np
@@ -75,26 +71,3 @@ def test_the_reward_is_minus_the_distance_for_fifty_steps(make):
         assert reward == pytest.approx(-0.15 * np.linalg.norm(goal - seen["position"]), abs=1e-6)
         assert not terminated
         assert truncated == (step == 50)
-
-
-DRAW = """
-import gymnasium as gym
-import tfmem.recipes
-
-environment = gym.make("recipes/reach", render_mode="rgb_array")
-environment.reset(seed=0)
-first = environment.render()
-for _ in range(5):
-    environment.step(4)
-assert first.dtype == "uint8" and first.shape == (480, 480, 3)
-assert (first != environment.render()).any()
-environment.close()
-"""
-
-
-@pytest.mark.skipif(ctypes.util.find_library("EGL") is None, reason="needs EGL")
-def test_pictures_without_a_screen():
-    # MuJoCo chooses how it draws when it is imported.
-    environment = {**os.environ, "MUJOCO_GL": "egl"}
-    done = subprocess.run([sys.executable, "-c", DRAW], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -3,10 +3,9 @@
 Gymnasium-Robotics' FetchReachDense moves the gripper of a robot's arm to a point within .15 m of where it
 starts; the reward is minus the distance in metres, for 50 steps. The published environment shows the goal at
 every step and takes displacements of the gripper. Ours shows it at the reset only, and has seven moves: stay,
-or one direction of x, y or z at full deflection, about .03 m a step. The reward tells the distance as well,
-but no policy sees it.
+or one direction of x, y or z at full deflection, about .03 m a step.
 
-Without a screen pictures need `MUJOCO_GL=egl`.
+It draws no frames: MuJoCo's drawing without a screen, by Mesa, crashes a process that has TensorFlow.
 """
 
 from typing import Any, Literal
@@ -73,7 +72,7 @@ class Reach(gym.Wrapper):
         }
 
 
-def reach(goal: Goal = "once", **kwargs: Any) -> gym.Env:
+def reach(goal: Goal = "once") -> gym.Env:
     """FetchReachDense with seven moves, the goal shown at the reset only.
 
     Args:
@@ -84,7 +83,7 @@ def reach(goal: Goal = "once", **kwargs: Any) -> gym.Env:
 
     if "FetchReachDense-v4" not in gym.registry:
         gym.register_envs(gymnasium_robotics)
-    return Reach(gym.make("FetchReachDense-v4", disable_env_checker=True, **kwargs), goal)
+    return Reach(gym.make("FetchReachDense-v4", disable_env_checker=True), goal)
 
 
 RECIPES = (
