@@ -95,6 +95,6 @@ RECIPES = (
         entry_point="tfmem.recipes.manipulation:reach",
         # No move decides what is told, and each is rewarded at once: a short horizon will do.
         preset="recall",
-        settings={"env_steps": 100_000},
+        settings={"env_steps": 150_000},
     ),
 )
