@@ -11,10 +11,22 @@ Example:
 
 import gymnasium as gym
 
-from tfmem.recipes import atari, board, meta_learning, multi_agent, navigation, recommendation
+from tfmem.recipes import (
+    atari,
+    board,
+    manipulation,
+    meta_learning,
+    multi_agent,
+    navigation,
+    recommendation,
+    smart_home,
+)
 from tfmem.recipes.recipe import Needs, Recipe
 
-_DOMAINS = (atari, board, navigation, recommendation, meta_learning, multi_agent)
+_DOMAINS = (
+    *(atari, board, navigation, manipulation, smart_home, recommendation),
+    *(multi_agent, meta_learning),
+)
 
 RECIPES: dict[str, Recipe] = {recipe.env_id: recipe for domain in _DOMAINS for recipe in domain.RECIPES}
 
