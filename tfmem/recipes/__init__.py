@@ -11,10 +11,10 @@ Example:
 
 import gymnasium as gym
 
-from tfmem.recipes import atari, board, meta_learning, multi_agent, navigation, recommendation
+from tfmem.recipes import atari, board, meta_learning, multi_agent, navigation, recommendation, strategy
 from tfmem.recipes.recipe import Needs, Recipe
 
-_DOMAINS = (atari, board, navigation, recommendation, meta_learning, multi_agent)
+_DOMAINS = (atari, board, navigation, recommendation, meta_learning, multi_agent, strategy)
 
 RECIPES: dict[str, Recipe] = {recipe.env_id: recipe for domain in _DOMAINS for recipe in domain.RECIPES}
 
