@@ -15,6 +15,7 @@ The game knows no chance. What a seed draws is one of twelve maps, so that a pol
 plays twelve games in all.
 """
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from tfmem.recipes.recipe import Needs, Recipe
 NEEDS = Needs(
     ("gym_microrts", "jpype"),
     # Its metadata ask for an old Python and for packages that the game itself does not use.
-    "pip install 'tfmem[strategy]' && pip install --no-deps --ignore-requires-python gym-microrts==0.6.0",
+    "pip install 'tfmem[strategy]' && pip install --no-deps --ignore-requires-python gym-microrts==0.6.0 "
+    "&& install a Java runtime",
     programs=("java",),
 )
 
@@ -51,14 +53,14 @@ WEIGHTS = np.array(list(REWARDS.values()))
 
 # How many values each number of a cell is told apart by: hit points, resources, owner, kind of unit, what it
 # does, whether the cell is in sight.
-CELL = (5, 5, 3, 8, 6, 2)
+CELL = np.array((5, 5, 3, 8, 6, 2))
+PLANES = CELL.sum()
 AROUND = 4  # cells to each side of the unit; a worker sees 3 far
 DEAREST = 10  # resources that a base costs; more are told as many
 
 # An order's parts, in the game's order: what to do; where to walk, harvest, return, and produce; the kind of
 # unit to produce; and whom of the 7×7 cells around the unit to attack.
 PARTS = (6, 4, 4, 4, 4, 7, 49)
-REACH = 7
 # Which of the parts tell more about waiting, walking, harvesting, returning, producing, attacking.
 DETAILS = ((), (1,), (2,), (3,), (4, 5), (6,))
 
@@ -82,10 +84,12 @@ def _asked_of() -> np.ndarray:
     return np.where(matters, starts + orders, orders[:, :1])
 
 
+WAITING = 0  # the first order
 ORDERS = _orders()
 ASKED_OF = _asked_of()
 
 
+@functools.cache
 def _java(name: str) -> Any:
     """A class of the game; the first one starts the process's Java machine."""
     import gym_microrts
@@ -93,8 +97,10 @@ def _java(name: str) -> Any:
 
     if not jpype.isJVMStarted():
         jar = Path(gym_microrts.__path__[0]) / "microrts" / "microrts.jar"
-        # Signals stay Python's.
-        jpype.startJVM("-Xrs", classpath=[str(jar)], interrupt=False)
+        # Signals stay Python's. The quick compiler and one thread to collect garbage make a step take half as
+        # long where cores are few.
+        flags = ("-Xrs", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+        jpype.startJVM(*flags, classpath=[str(jar)], interrupt=False)
         # What Java prints is no result of a command.
         system = jpype.JClass("java.lang.System")
         system.setOut(system.err)
@@ -125,7 +131,7 @@ class MicroRTS(gym.Env):
         self.action_space = gym.spaces.Discrete(len(ORDERS))
         self.observation_space = gym.spaces.Dict(
             {
-                "around": gym.spaces.Box(0, 1, (side, side, sum(CELL)), np.uint8),
+                "around": gym.spaces.Box(0, 1, (side, side, PLANES), np.uint8),
                 "place": gym.spaces.MultiDiscrete([SIZE, SIZE, DEAREST + 1]),
             }
         )
@@ -135,77 +141,59 @@ class MicroRTS(gym.Env):
         self._game = _game(str(self.np_random.choice(MAPS)))
         self._game.reset(PLAYER)
         self._given: list[list[int]] = []
-        self._asked_again: dict[int, int] = {}
+        self._waits_until = np.zeros([SIZE, SIZE], np.int32)
         self._begin_frame()
         return self._observation(), self._info()
 
     def step(self, action):
-        unit, mask = self._idle.pop(0)
+        row, column, mask = self._idle.pop(0)
         require(mask[action], "action", int(action), f"one of {np.flatnonzero(mask).tolist()}")
-        if action == 0:
-            self._asked_again[unit.getID()] = self._time() + WAIT
+        if action == WAITING:
+            self._waits_until[row, column] = self._time + WAIT
         else:
-            self._given.append([unit.getX() + SIZE * unit.getY(), *ORDERS[action].tolist()])
+            self._given.append([SIZE * row + column, *ORDERS[action].tolist()])
         reward = 0.0
-        while not self._idle and not self._over() and self._time() < FRAMES:
+        while not (self._idle or self._over or self._time >= FRAMES):
             reward += self._pass_frame()
-        over = self._over()
-        return self._observation(), reward, over, self._time() >= FRAMES and not over, self._info()
-
-    def _time(self) -> int:
-        return self._game.gs.getTime()
-
-    def _over(self) -> bool:
-        return bool(self._game.gs.gameover())
+        return self._observation(), reward, self._over, not self._over and self._time >= FRAMES, self._info()
 
     def _pass_frame(self) -> float:
-        """Carries the orders out; what that pays."""
-        orders = _java("int[][]")(self._given)
-        reward = np.array(self._game.gameStep(orders, PLAYER).reward) @ WEIGHTS
+        """Has the orders carried out; what that pays."""
+        rewards = self._game.gameStep(_java("int[][]")(self._given), PLAYER).reward
         self._given = []
         self._begin_frame()
-        return float(reward)
+        return float(np.array(rewards) @ WEIGHTS)
 
     def _begin_frame(self) -> None:
         """Sees which units have to be told what to do."""
-        state = self._game.gs
-        self._idle = []
-        if self._over():
-            return
-        for unit in state.getUnits():
-            if (
-                unit.getPlayer() == PLAYER
-                and state.getActionAssignment(unit) is None
-                and self._asked_again.get(unit.getID(), 0) <= self._time()
-            ):
-                mask = self._mask(unit)
-                if mask[1:].any():
-                    self._idle.append((unit, mask))
+        self._time, self._over = int(self._game.gs.getTime()), bool(self._game.gs.gameover())
+        able = np.array(self._game.getMasks(PLAYER))
+        asked = (able[..., 0] == 1) & (self._waits_until <= self._time) & (not self._over)
+        masks = [
+            able[row, column, 1:][ASKED_OF].all(axis=1).astype(np.int8) for row, column in np.argwhere(asked)
+        ]
+        self._idle = [
+            (*cell, mask) for cell, mask in zip(np.argwhere(asked), masks, strict=True) if mask[1:].any()
+        ]
         if self._idle:
             self._seen = self._view()
-
-    def _mask(self, unit: Any) -> np.ndarray:
-        """Which orders the unit can carry out, `[90]`."""
-        state = self._game.gs
-        able = _java("int[]")(sum(PARTS))
-        kinds = state.getUnitTypeTable()
-        _java("rts.UnitAction").getValidActionArray(unit, state, kinds, able, REACH, 0)
-        return np.array(able)[ASKED_OF].all(axis=1).astype(np.int8)
 
     def _view(self) -> np.ndarray:
         """What the player sees, `[24, 24, 29]` of 0 and 1, the map with a margin around it."""
         state = _java("rts.PartiallyObservableGameState")(self._game.gs, PLAYER)
         numbers = np.array(state.getMatrixObservation(PLAYER))
-        planes = [np.eye(n, dtype=np.uint8)[of.clip(0, n - 1)] for n, of in zip(CELL, numbers, strict=True)]
-        margin = (AROUND, AROUND)
-        return np.pad(np.concatenate(planes, axis=-1), [margin, margin, (0, 0)])
+        seen = np.zeros([SIZE + 2 * AROUND, SIZE + 2 * AROUND, PLANES], np.uint8)
+        inside = seen[AROUND:-AROUND, AROUND:-AROUND]
+        np.put_along_axis(
+            inside, (np.cumsum(CELL) - CELL) + np.clip(np.moveaxis(numbers, 0, -1), 0, CELL - 1), 1, axis=-1
+        )
+        return seen
 
     def _observation(self) -> dict[str, np.ndarray]:
         parts: Any = self.observation_space
         if not self._idle:
             return {name: np.zeros(part.shape, part.dtype) for name, part in parts.items()}
-        unit, _ = self._idle[0]
-        row, column = unit.getY(), unit.getX()
+        row, column, _ = self._idle[0]
         side = 2 * AROUND + 1
         resources = min(self._game.gs.getPlayer(PLAYER).getResources(), DEAREST)
         return {
@@ -214,7 +202,7 @@ class MicroRTS(gym.Env):
         }
 
     def _info(self) -> dict[str, np.ndarray]:
-        mask = self._idle[0][1] if self._idle else np.zeros(len(ORDERS), np.int8)
+        mask = self._idle[0][-1] if self._idle else np.zeros(len(ORDERS), np.int8)
         return {"action_mask": mask}
 
 
