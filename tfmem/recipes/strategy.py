@@ -2,8 +2,9 @@
 
 Two players gather resources, build and fight on a map of 16×16 cells, and see only what is near their units.
 The opponent is `POWorkerRush`, which trains workers and sends them to attack. Rewards and their weights are
-the published ones: 10 for a win and −10 for a loss, 1 for every load of resources harvested or returned,
-worker ordered or attack, .2 for a building and 4 for a combat unit. Games are cut at 2,000 frames.
+the published ones: 10 for a win and −10 for any other end; 1 for a load of resources harvested or brought
+home, a worker, or an attack, .2 for a building, and 4 for a combat unit, when they are begun. Games are cut
+at 2,000 frames.
 
 Ours: one unit is told what to do at a time, in place of all that are idle at once; the frame passes when all
 of them have been. A unit that can only wait is not asked, and one that was told to wait is asked again after
@@ -54,7 +55,8 @@ WEIGHTS = np.array(list(REWARDS.values()))
 # How many values each number of a cell is told apart by: hit points, resources, owner, kind of unit, what it
 # does, whether the cell is in sight.
 CELL = np.array((5, 5, 3, 8, 6, 2))
-PLANES = CELL.sum()
+CODE_STARTS = np.cumsum(CELL) - CELL
+PLANES = int(CELL.sum())
 AROUND = 4  # cells to each side of the unit; a worker sees 3 far
 DEAREST = 10  # resources that a base costs; more are told as many
 
@@ -155,7 +157,8 @@ class MicroRTS(gym.Env):
         reward = 0.0
         while not (self._idle or self._over or self._time >= FRAMES):
             reward += self._pass_frame()
-        return self._observation(), reward, self._over, not self._over and self._time >= FRAMES, self._info()
+        cut = self._time >= FRAMES and not self._over
+        return self._observation(), reward, self._over, cut, self._info()
 
     def _pass_frame(self) -> float:
         """Has the orders carried out; what that pays."""
@@ -168,12 +171,12 @@ class MicroRTS(gym.Env):
         """Sees which units have to be told what to do."""
         self._time, self._over = int(self._game.gs.getTime()), bool(self._game.gs.gameover())
         able = np.array(self._game.getMasks(PLAYER))
-        asked = (able[..., 0] == 1) & (self._waits_until <= self._time) & (not self._over)
-        masks = [
-            able[row, column, 1:][ASKED_OF].all(axis=1).astype(np.int8) for row, column in np.argwhere(asked)
-        ]
+        free = (able[..., 0] == 1) & (self._waits_until <= self._time) & (not self._over)
+        masks = able[free][:, 1 + ASKED_OF].all(axis=-1).astype(np.int8)
         self._idle = [
-            (*cell, mask) for cell, mask in zip(np.argwhere(asked), masks, strict=True) if mask[1:].any()
+            (row, column, mask)
+            for (row, column), mask in zip(np.argwhere(free), masks, strict=True)
+            if mask[WAITING + 1 :].any()
         ]
         if self._idle:
             self._seen = self._view()
@@ -181,12 +184,10 @@ class MicroRTS(gym.Env):
     def _view(self) -> np.ndarray:
         """What the player sees, `[24, 24, 29]` of 0 and 1, the map with a margin around it."""
         state = _java("rts.PartiallyObservableGameState")(self._game.gs, PLAYER)
-        numbers = np.array(state.getMatrixObservation(PLAYER))
+        numbers = np.moveaxis(np.array(state.getMatrixObservation(PLAYER)), 0, -1)
         seen = np.zeros([SIZE + 2 * AROUND, SIZE + 2 * AROUND, PLANES], np.uint8)
         inside = seen[AROUND:-AROUND, AROUND:-AROUND]
-        np.put_along_axis(
-            inside, (np.cumsum(CELL) - CELL) + np.clip(np.moveaxis(numbers, 0, -1), 0, CELL - 1), 1, axis=-1
-        )
+        np.put_along_axis(inside, CODE_STARTS + numbers.clip(0, CELL - 1), 1, axis=-1)
         return seen
 
     def _observation(self) -> dict[str, np.ndarray]:
