@@ -215,6 +215,12 @@ RECIPES = (
         needs=NEEDS,
         entry_point="tfmem.recipes.strategy:MicroRTS",
         preset="atari",
-        settings={"env_steps": 300_000, "action_mask": True},
+        settings={
+            "env_steps": 300_000,
+            "action_mask": True,
+            # Games that are played well have thousands of decisions, and there are twelve.
+            "eval_episodes": len(MAPS),
+            "checkpoint_interval": 50_000,
+        },
     ),
 )
