@@ -218,7 +218,7 @@ RECIPES = (
         settings={
             "env_steps": 300_000,
             "action_mask": True,
-            # Games that are played well have thousands of decisions, and there are twelve.
+            # Games that are not lost at once have a thousand decisions, and there are twelve.
             "eval_episodes": len(MAPS),
             "checkpoint_interval": 50_000,
         },
