@@ -20,11 +20,12 @@ from tfmem.recipes import (
     navigation,
     recommendation,
     smart_home,
+    strategy,
 )
 from tfmem.recipes.recipe import Needs, Recipe
 
 _DOMAINS = (
-    *(atari, board, navigation, manipulation, smart_home, recommendation),
+    *(atari, strategy, board, navigation, manipulation, smart_home, recommendation),
     *(multi_agent, meta_learning),
 )
 

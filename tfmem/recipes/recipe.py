@@ -1,6 +1,7 @@
 """What a recipe is, and what it needs."""
 
 import importlib.util
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,14 +16,18 @@ class Needs:
     Attributes:
       modules: what it imports.
       install: the command that installs them.
+      programs: what it runs; how to install these is the system's matter.
     """
 
     modules: tuple[str, ...]
     install: str
+    programs: tuple[str, ...] = ()
 
     def missing(self) -> tuple[str, ...]:
-        """The modules that are not there."""
-        return tuple(name for name in self.modules if importlib.util.find_spec(name) is None)
+        """The modules and programs that are not there."""
+        modules = (name for name in self.modules if importlib.util.find_spec(name) is None)
+        programs = (name for name in self.programs if shutil.which(name) is None)
+        return (*modules, *programs)
 
     def check(self) -> None:
         """Raises `InvalidInput` that names what is missing and how to install it."""

@@ -1,0 +1,178 @@
+"""μRTS one unit at a time: who is asked, what it may do and sees, what is paid, when games end."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from tfmem.environments import load
+from tfmem.errors import InvalidInput
+from tfmem.recipes import strategy
+from tfmem.recipes.strategy import AROUND, CELL, NEEDS, ORDERS, WAIT
+
+pytestmark = pytest.mark.skipif(
+    bool(NEEDS.missing()), reason=f"{', '.join(NEEDS.missing())} not installed: {NEEDS.install}"
+)
+
+WALK, HARVEST, RETURN, PRODUCE, ATTACK = range(1, 6)
+UP, RIGHT, DOWN, LEFT = range(4)
+BASE, WORKER = 1, 3  # kinds
+OWNER, KIND, IN_SIGHT = 2, 3, 5  # of a cell's codes
+
+
+def order(*parts):
+    """The action that is this order: what, and where or what of."""
+    kind, *details = parts
+    row = np.zeros(len(strategy.PARTS), int)
+    row[[0, *strategy.DETAILS[kind]]] = [kind, *details]
+    (action,) = np.flatnonzero((row == ORDERS).all(axis=1))
+    return int(action)
+
+
+def allowed(info):
+    return set(np.flatnonzero(info["action_mask"]).tolist())
+
+
+def codes(around):
+    """The numbers of the cells `[9, 9, 6]`."""
+    parts = np.split(around, np.cumsum(CELL)[:-1], axis=-1)
+    return np.stack([part.argmax(axis=-1) for part in parts], axis=-1)
+
+
+@pytest.fixture
+def first_map(monkeypatch):
+    """A worker at row 1 and column 1, the base at 2 and 2, resources in the corner and below it."""
+    monkeypatch.setattr(strategy, "MAPS", strategy.MAPS[:1])
+
+
+@pytest.fixture
+def game(first_map):
+    game = gym.make("recipes/microrts").unwrapped
+    game.started = game.reset(seed=0)
+    return game
+
+
+def test_orders_are_those_that_the_game_knows():
+    assert len(ORDERS) == len(np.unique(ORDERS, axis=0)) == 90
+    assert not ORDERS[0].any()  # waiting
+    assert np.bincount(ORDERS[:, 0]).tolist() == [1, 4, 4, 4, 28, 49]
+
+
+def test_a_unit_is_asked_for_what_it_can_do(game):
+    observation, info = game.started
+    assert observation["place"].tolist() == [1, 1, 5]
+    walks = {order(WALK, way) for way in (UP, RIGHT, DOWN)}
+    assert {0, order(HARVEST, LEFT)} | walks < allowed(info)
+    assert not allowed(info) & {order(WALK, LEFT), order(HARVEST, UP), order(RETURN, UP)}
+    observation, *_, info = game.step(order(HARVEST, LEFT))
+    assert observation["place"].tolist() == [2, 2, 5]
+    assert allowed(info) == {0, *(order(PRODUCE, way, WORKER) for way in range(4))}
+
+
+def test_orders_are_carried_out_and_pay(game):
+    game.step(order(HARVEST, LEFT))
+    _, reward, *_ = game.step(order(PRODUCE, RIGHT, WORKER))
+    assert reward == 1 + 1  # as they are begun
+    observation, reward, *_, info = game.step(order(WALK, DOWN))
+    assert reward == 0
+    assert observation["place"].tolist() == [2, 1, 5]  # workers are paid for when they are there
+    assert order(RETURN, RIGHT) in allowed(info)
+
+
+def test_who_waits_is_asked_again_after_a_while(game):
+    game.step(0)
+    observation, *_ = game.step(0)
+    assert game._time == WAIT
+    assert observation["place"].tolist() == [1, 1, 5]
+
+
+def test_shows_what_is_around_the_unit(game):
+    seen = codes(game.started[0]["around"])
+    middle = seen[AROUND, AROUND]
+    assert (middle[OWNER], middle[KIND] - 1, middle[IN_SIGHT]) == (1, WORKER, 1)
+    base = seen[AROUND + 1, AROUND + 1]
+    assert (base[OWNER], base[KIND] - 1) == (1, BASE)
+    outside = game.started[0]["around"][: AROUND - 1]
+    assert not outside.any()  # beyond the map's edge
+
+
+def test_the_enemy_is_seen_when_near_only(game):
+    state = game._game.gs
+    (enemy,) = [u for u in state.getUnits() if u.getPlayer() == 1 and u.getType().ID == WORKER]
+    assert not (codes(game._view())[..., OWNER] == 2).any()
+    enemy.setX(4)
+    enemy.setY(4)
+    seen = codes(game._view())[..., OWNER] == 2
+    assert np.argwhere(seen).tolist() == [[4 + AROUND, 4 + AROUND]]
+
+
+def test_an_enemy_in_reach_can_be_attacked(game):
+    state = game._game.gs
+    (enemy,) = [u for u in state.getUnits() if u.getPlayer() == 1 and u.getType().ID == WORKER]
+    enemy.setX(2)
+    enemy.setY(1)
+    game._begin_frame()
+    (target,) = [a for a in allowed(game._info()) if ORDERS[a, 0] == ATTACK]
+    assert divmod(ORDERS[target, -1], 7) == (3, 4)  # the cell to the right of the middle
+    game.step(target)
+    _, reward, *_ = game.step(0)
+    assert reward == 1
+
+
+def test_a_player_that_waits_loses(game):
+    total, ended = 0.0, False
+    while not ended:
+        observation, reward, ended, cut, info = game.step(0)
+        total += reward
+        assert not cut
+    assert total == -10
+    assert not any(part.any() for part in observation.values())
+    assert not allowed(info)
+
+
+def test_long_games_are_cut(game, monkeypatch):
+    monkeypatch.setattr(strategy, "FRAMES", 2 * WAIT)
+    ends = [game.step(0)[2:4] for _ in range(4)]
+    assert ends == [(False, False)] * 3 + [(False, True)]
+
+
+def test_an_order_that_cannot_be_carried_out_is_refused_in_one_line(game):
+    with pytest.raises(InvalidInput, match=r"^action must be one of \[0, .*\], not 89$"):
+        game.step(89)
+
+
+def test_sixteen_games_in_one_process_are_the_same_as_each_alone():
+    def played(num_envs, seed):
+        environment = load("recipes/microrts", num_envs=num_envs, action_mask=True, seed=seed)
+        time_step, places = environment.reset(), []
+        for _ in range(60):
+            places.append(time_step.observation["observation"]["place"])
+            # Always the last order: the same in every game.
+            last = time_step.observation["action_mask"].shape[1] - 1
+            time_step = environment.step(last - time_step.observation["action_mask"][:, ::-1].argmax(axis=1))
+        return np.stack(places, axis=1)
+
+    together = played(16, seed=100)
+    for i in (0, 7, 15):
+        np.testing.assert_array_equal(played(1, seed=100 + i)[0], together[i])
+    assert len(np.unique(together, axis=0)) > 1
+
+
+def test_prints_nothing_and_leaves_the_old_gym_alone():
+    code = (
+        "import sys, gymnasium; from tfmem.recipes import strategy\n"
+        "gymnasium.make('recipes/microrts').reset(seed=0)\n"
+        "strategy._java('java.lang.System').out.println('said by Java')\n"
+        "assert 'gym' not in sys.modules"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == ""
+    assert "said by Java" in process.stderr
+
+
+def test_says_that_java_is_missing(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InvalidInput, match=r"^needs java: .*a Java runtime$"):
+        gym.make("recipes/microrts")
