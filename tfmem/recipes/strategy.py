@@ -31,7 +31,7 @@ NEEDS = Needs(
     ("gym_microrts", "jpype"),
     # Its metadata ask for an old Python and for packages that the game itself does not use.
     "pip install 'tfmem[strategy]' && pip install --no-deps --ignore-requires-python gym-microrts==0.6.0 "
-    "&& install a Java runtime",
+    "and a Java runtime",
     programs=("java",),
 )
 
