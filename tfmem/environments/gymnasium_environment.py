@@ -254,7 +254,8 @@ def load(
     require(num_envs >= 1, "num_envs", num_envs, "at least 1")
     _register(env_id)
     try:
-        if gym.spec(env_id).entry_point is None:
+        spec = gym.registry.get(env_id.rpartition(":")[2])
+        if spec is not None and spec.entry_point is None:
             vectorization = "vector_entry_point"
         vector = gym.make_vec(
             env_id,
