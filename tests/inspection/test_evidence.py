@@ -56,6 +56,23 @@ def notebook():
         seed += 1
 
 
+@pytest.mark.parametrize("core", [LSTMConfig(units=4), ScanNTMConfig(slots=4, controller_units=4)])
+def test_of_several_environments_it_is_the_first_ones(core):
+    """As of the players of one game: `_play` steps all of them."""
+    policy = policy_of(SUIT, NetworkConfig(core=core, embedding=8, hidden=8))
+
+    def found(num_envs):
+        environment = load("popgym-RepeatPreviousEasy-v0", num_envs=num_envs)
+        episode = trace(policy, environment, seed=3, gamma=0.9, max_steps=8)
+        return evidence(episode, policy, environment, seed=3)
+
+    one, three = found(1), found(3)
+    assert one.keys() == three.keys()
+    for name, effect in one.items():
+        np.testing.assert_array_equal(effect.action, three[name].action)
+        assert effect.total_reward == pytest.approx(three[name].total_reward)
+
+
 def test_the_slot_that_is_read_most_decides_the_action(notebook):
     number, episode, effects = notebook
     for name in ("most_read", "most_read_by_0"):

@@ -1,3 +1,5 @@
+"""Blindfold Connect Four beside OpenSpiel's own states: what is told, what is paid, who plays."""
+
 import numpy as np
 import pytest
 

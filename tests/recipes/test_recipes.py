@@ -115,6 +115,9 @@ def test_without_what_it_needs_it_says_how_to_install_it():
     assert needs.missing() == ("no_such_module",)
     with pytest.raises(InvalidInput, match=r"needs no_such_module: pip install 'tfmem\[some\]'"):
         needs.check()
+    needs = Needs(("json",), "install Java", programs=("no-such-program",))
+    with pytest.raises(InvalidInput, match=r"^needs no-such-program: install Java$"):
+        needs.check()
 
 
 def test_presets_can_be_exchanged_and_settings_overridden():

@@ -1,3 +1,5 @@
+"""Topics for SARDINE's users: what is recommended, shown and paid, and that boredom is theirs."""
+
 import numpy as np
 import pytest
 

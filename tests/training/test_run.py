@@ -428,6 +428,18 @@ def test_pretrained_weights_are_where_training_starts(finished, tiny_config, tmp
             np.testing.assert_array_equal(variable, weight)
 
 
+def test_a_run_from_pretrained_weights_is_resumed_from_its_own(finished, tiny_config, tmp_path):
+    """Also where what it was pretrained on is gone; without a checkpoint it would have to be there."""
+    shutil.copytree(finished[0], tmp_path / "pretrained")
+    config = dataclasses.replace(tiny_config, env_steps=800, pretrained=str(tmp_path / "pretrained"))
+    result = train(config, tmp_path / "run")
+    (tmp_path / "pretrained").rename(tmp_path / "gone")
+    assert train(config, tmp_path / "run", resume=True).final_return == result.final_return
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(InvalidInput, match="pretrained"):
+        TrainingRun(config, tmp_path / "run", resume=True)
+
+
 def test_pretrained_weights_of_another_network_are_refused(finished, tiny_config, tmp_path):
     config = dataclasses.replace(tiny_config, hidden=17, pretrained=str(finished[0]))
     with pytest.raises(InvalidInput, match="the shapes of the pretrained weights must be"):

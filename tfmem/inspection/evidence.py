@@ -167,7 +167,9 @@ def _play(
     """The return of an episode in which every action is chosen without what is then taken."""
     environment.seed(seed)
     time_step = environment.reset()
-    before: dict[str, Any] = {name: part[np.newaxis] for name, part in initial.items()}
+    before: dict[str, Any] = {
+        name: np.repeat(part[np.newaxis], environment.batch_size, axis=0) for name, part in initial.items()
+    }
     unwritten = np.ones_like(_replaced(before))
     total_reward, step = 0.0, 0
     while not time_step.is_last()[0] and step != max_steps:

@@ -133,6 +133,12 @@ RECIPES = (
         entry_point="tfmem.recipes.atari:pong",
         vector_entry_point="tfmem.recipes.atari:pongs",
         preset="atari",
-        settings={"env_steps": 1_000_000, "vectorization": "vector_entry_point"},
+        settings={
+            "env_steps": 1_000_000,
+            "vectorization": "vector_entry_point",
+            # Games have a thousand steps and more.
+            "eval_episodes": 8,
+            "checkpoint_interval": 100_000,
+        },
     ),
 )
