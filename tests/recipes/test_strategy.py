@@ -172,6 +172,16 @@ def test_prints_nothing_and_leaves_the_old_gym_alone():
     assert "said by Java" in process.stderr
 
 
+def test_javas_garbage_collector_is_not_set_off_by_pythons():
+    code = (
+        "import gc, gymnasium; from tfmem.recipes import strategy\n"
+        "before = list(gc.callbacks)\n"
+        "gymnasium.make('recipes/microrts').reset(seed=0)\n"
+        "assert gc.callbacks == before"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
 def test_says_that_java_is_missing(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InvalidInput, match=r"^needs java: .*a Java runtime$"):

@@ -17,6 +17,7 @@ plays twelve games in all.
 """
 
 import functools
+import gc
 import itertools
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,11 @@ def _java(name: str) -> Any:
         # Signals stay Python's. The quick compiler and one thread to collect garbage make a step take half as
         # long where cores are few.
         flags = ("-Xrs", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+        callbacks = list(gc.callbacks)
         jpype.startJVM(*flags, classpath=[str(jar)], interrupt=False)
+        # JPype has Python's and Java's garbage collectors set each other off, so that a process which grows
+        # does little else (its issue 1197). No cycle of objects runs through both here.
+        gc.callbacks[:] = callbacks
         # What Java prints is no result of a command.
         system = jpype.JClass("java.lang.System")
         system.setOut(system.err)
