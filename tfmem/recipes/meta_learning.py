@@ -103,5 +103,5 @@ def _recipe(name: str, size: int, episodes: int, steps: int, goals: Goals, budge
 
 RECIPES = (
     _recipe("dark-room", size=5, episodes=4, steps=12, goals="all", budget=200_000),
-    _recipe("dark-room-9", size=9, episodes=4, steps=20, goals="training", budget=3_000_000),
+    _recipe("dark-room-9", size=9, episodes=8, steps=20, goals="training", budget=3_000_000),
 )

@@ -11,6 +11,7 @@ from tfmem.agents import MemoryDqnAgent
 from tfmem.environments import GymnasiumEnvironment
 from tfmem.errors import require
 from tfmem.networks import MemoryQNetwork
+from tfmem.networks.encoder import is_image
 from tfmem.networks.memory_q_network import ACTION_MASK, allowed_actions
 from tfmem.replay import Priorities, SequenceReplay
 from tfmem.training.config import TrainConfig
@@ -20,6 +21,7 @@ from tfmem.training.config import TrainConfig
 FALLING_TEMPERATURE = (0.4, 0.8)
 # The ladder's greatest power, less 1 [Horgan et al., 2018].
 LADDER = 7.0
+GPU = "/gpu:0"
 TD_LOSSES = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
 # The learning rate falls linearly to this share of its start: what is learned early settles.
 FINAL_LEARNING_RATE = 0.1
@@ -36,10 +38,11 @@ def make_network(environment: GymnasiumEnvironment, config: TrainConfig) -> Memo
     return network
 
 
-def _strategy(device: str) -> tf.distribute.Strategy:
+def _device(device: str) -> str:
+    """The device that is meant, as TensorFlow names it."""
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
     require(device != "gpu" or has_gpu, "device", device, "'cpu' or 'auto': TensorFlow sees no GPU")
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if has_gpu and device != "cpu" else "/cpu:0")
+    return GPU if has_gpu and device != "cpu" else "/cpu:0"
 
 
 class Learner(tf.Module):
@@ -54,7 +57,8 @@ class Learner(tf.Module):
         super().__init__(name="learner")
         self._config = config
         keras.utils.set_random_seed(config.seed)
-        self._strategy = _strategy(config.device)
+        device = _device(config.device)
+        self._strategy = tf.distribute.OneDeviceStrategy(device)
         time_step_spec = tensor_spec.from_spec(environment.time_step_spec())
         action_spec = tensor_spec.from_spec(environment.action_spec())
         with self._strategy.scope():
@@ -111,19 +115,21 @@ class Learner(tf.Module):
                 self.answering = make_network(environment, config)
                 for mean, weight in zip(self.answering.variables, self.network.variables, strict=True):
                     mean.assign(weight)
+        # On CPUs XLA's convolutions take twice as long as those that TensorFlow calls without it.
+        compiled = device == GPU or not any(map(is_image, tf.nest.flatten(time_step_spec.observation)))
         # Without AutoGraph: TF-Agents and tfmem branch by TensorFlow's own operations.
         self._train = tf.function(
             lambda experience, weights, state: self.agent.train(
                 experience, weights=weights, initial_state=state
             ),
-            jit_compile=True,
+            jit_compile=compiled,
             autograph=False,
         )
         self._q_values = tf.function(
             lambda time_step, state: self.network(
                 time_step.observation, step_type=time_step.step_type, network_state=state
             ),
-            jit_compile=True,
+            jit_compile=compiled,
             autograph=False,
         )
         state_spec = self.network.state_spec
