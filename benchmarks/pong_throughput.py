@@ -6,7 +6,7 @@
 
 Both play and learn from ALE's Pong on all cores, in turns, each round in its own process, compiling and
 evaluating not counted. Ours is the recipe: 16 games in ALE's own vector environment, an LSTM. Theirs has what
-is usual for Atari: `AtariWrapper`, the last four frames in place of a memory, a batch of 32 after every fourth
+is usual for Atari: `AtariWrapper`, the last four frames in place of a memory, 32 of them after every fourth
 step. A frame counts as learned from each time that an update's gradient passes through it. Medians of the
 rounds go to benchmarks/results/pong_throughput.json.
 """

@@ -61,6 +61,8 @@ def run(row: Row, system: str, seed: int, processor: int) -> dict:
     env_id, env_kwargs, core = row.env_id, dict(row.env_kwargs), system
     if system == "frame_stack":
         env_id, env_kwargs, core = "frame_stack:FrameStack-v0", {"env_id": env_id, **env_kwargs}, "none"
+    if system == "observed":
+        env_kwargs, core = env_kwargs | dict(row.observed), row.systems[0]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         settings = [f"core={core}", f"checkpoint_interval={row.steps // EVALUATIONS}"]

@@ -31,6 +31,7 @@ class Row:
     systems: tuple[str, ...] = ("scan_ntm",)
     greatest: float | None = 1.0  # return, where there is one
     evaluated_on: tuple[str, ...] = ()  # arguments of the environment in evaluation, key=value
+    observed: tuple[tuple[str, Any], ...] = ()  # arguments that show what has to be remembered
 
     @property
     def title(self) -> str:
@@ -140,10 +141,17 @@ ROWS = (
 )
 # What training has not seen.
 HELD_OUT = {"battery": ("weeks=held_out",), "dark-room-9": ("goals=held_out",)}
+# What shows all along what has to be remembered.
+OBSERVED = {
+    "battery": (("prices", "always"),),
+    "connect-four": (("observation", "board"),),
+    "reach": (("goal", "always"),),
+}
 
 
 def of_recipe(recipe: Recipe) -> Row:
     core = recipe.settings.get("core", PRESETS[recipe.preset].values.get("core", "scan_ntm"))
+    others = tuple(other for other in THREE if other != core)
     return Row(
         recipe.name.replace("-", "_"),
         recipe.env_id,
@@ -151,9 +159,10 @@ def of_recipe(recipe: Recipe) -> Row:
         None,
         "",
         preset=recipe.preset,
-        systems=(core, *(other for other in THREE if other != core)),
+        systems=(core, *others, *(["observed"] if recipe.name in OBSERVED else [])),
         greatest=None,
         evaluated_on=HELD_OUT.get(recipe.name, ()),
+        observed=OBSERVED.get(recipe.name, ()),
     )
 
 
@@ -162,6 +171,7 @@ SYSTEMS = {
     "scan_ntm": "external memory (ScanNTM)",
     "lstm": "LSTM",
     "none": "no memory",
+    "observed": "the first of these, shown all along what has to be remembered",
     "frame_stack": "the last 4 frames",
     "tf_agents": "TF-Agents' DqnAgent and QRnnNetwork, LSTM",
     "recurrent_ppo": "sb3-contrib's RecurrentPPO, LSTM",
