@@ -103,9 +103,7 @@ def main() -> None:
             rounds[system].append(measured(system, pythons[system], given.steps))
             print(turn, system, rounds[system][-1], file=sys.stderr, flush=True)
     medians = {
-        system: {
-            name: round(statistics.median(one[name] for one in found), 1) for name in found[0]
-        }
+        system: {name: round(statistics.median(one[name] for one in found), 1) for name in found[0]}
         for system, found in rounds.items()
     }
     content = {**provenance(), "steps": given.steps, "medians": medians, "rounds": rounds}
