@@ -129,6 +129,6 @@ RECIPES = (
         entry_point="tfmem.recipes.smart_home:battery",
         # What is bought is used within a day: a longer horizon adds the noise of days that are not known.
         preset="fast",
-        settings={"env_steps": 3_000_000, "checkpoint_interval": 150_000},
+        settings={"env_steps": 250_000, "checkpoint_interval": 25_000},
     ),
 )
