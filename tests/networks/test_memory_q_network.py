@@ -222,6 +222,16 @@ def test_a_missing_action_mask_is_named():
             MemoryQNetwork(spec, ACTIONS, NetworkConfig(action_mask=True))
 
 
+def test_a_large_images_brightness_and_contrast_do_not_matter():
+    spec = tensor_spec.BoundedTensorSpec([40, 36, 2], tf.uint8, 0, 255)
+    network = MemoryQNetwork(spec, ACTIONS, NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8))
+    network.create_variables()
+    image = np.random.default_rng(0).integers(0, 100, [BATCH, 40, 36, 2], np.uint8)
+    np.testing.assert_allclose(network(image)[0], network(2 * image + 30)[0], atol=1e-6)
+    assert np.abs(network(image)[0] - network(image[::-1])[0]).max() > 1e-3
+    assert np.isfinite(network(np.full_like(image, 7))[0]).all()
+
+
 def test_numbers_are_scaled_by_bounds_that_say_something():
     # The middle of a range is 0, its end 1: 2 in [-4, 4] is .5, and so is 7.5 in [0, 10]. The greatest float
     # is no bound, and neither is infinity.

@@ -66,7 +66,8 @@ def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> kera
     """Strided convolutions, then attention over regions or all features.
 
     Large images take the two layers of Mnih et al. (2013), a fifth of the multiplications of their three of
-    2015; small ones 3×3 kernels.
+    2015; small ones 3×3 kernels. Large images are standardised, each to mean 0 and variance 1: of a grey
+    background every kernel makes a number that is far from 0 and the same everywhere, and its ReLU dies.
     """
     height, width = spec.shape[0], spec.shape[1]
     large = min(height, width) >= 36
@@ -75,6 +76,7 @@ def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> kera
         [
             _Numbers(spec),
             keras.layers.Reshape(spec.shape),
+            *([keras.layers.Lambda(tf.image.per_image_standardization)] if large else []),
             *(
                 keras.layers.Conv2D(filters, kernel, stride, activation="relu")
                 for filters, kernel, stride in layers
@@ -109,7 +111,8 @@ class ObservationEncoder(keras.layers.Layer):
     | rank 3, at least 5×5 (images, channels last) | convolutions, then `regions` where given |
     | other numbers (Box, MultiBinary) | flat vector, bounded integers scaled to [0, 1], floats to [-1, 1] |
 
-    The call takes a nest of `[B, ...]` and returns `[B, units]`.
+    Images of 36×36 and more are standardised, each by itself. The call takes a nest of `[B, ...]` and returns
+    `[B, units]`.
 
     Args:
       spec: nest of specs of the observation.
