@@ -134,11 +134,11 @@ RECIPES = (
         vector_entry_point="tfmem.recipes.atari:pongs",
         preset="atari",
         settings={
-            "env_steps": 1_000_000,
+            "env_steps": 400_000,
             "vectorization": "vector_entry_point",
             # Games have a thousand steps and more.
             "eval_episodes": 8,
-            "checkpoint_interval": 100_000,
+            "checkpoint_interval": 25_000,
         },
     ),
 )
