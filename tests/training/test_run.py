@@ -297,8 +297,8 @@ def test_attention_over_regions_learns_and_loads(kind, tiny_config, tmp_path):
         core=NoCoreConfig(),
         gamma=0.0,
         region_attention=kind,
-        env_steps=4000,
-        checkpoint_interval=4000,
+        env_steps=8000,
+        checkpoint_interval=8000,
     )
     result = train(config, tmp_path / "run")
     assert result.final_return > 2.5  # of 5; at random 1.25
