@@ -88,7 +88,7 @@ def measured(system: str, python: Path, steps: int) -> dict[str, float]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--peers", type=Path, default=ROOT / ".venv-peers", help="the peer's environment")
-    options.add_argument("--steps", type=int, default=10_000, help="of a round")
+    options.add_argument("--steps", type=int, default=4_000, help="of a round")
     options.add_argument("--system", choices=SYSTEMS, help="one round of this one, in this process")
     given = options.parse_args()
     if given.system:

@@ -301,7 +301,7 @@ def test_attention_over_regions_learns_and_loads(kind, tiny_config, tmp_path):
         checkpoint_interval=8000,
     )
     result = train(config, tmp_path / "run")
-    assert result.final_return > 2.5  # of 5; at random 1.25
+    assert result.final_return > 4.5  # of 5; at random 1.25
     environment = load("tests/Marked-v0", num_envs=8)
     again = evaluate(load_run(tmp_path / "run").policy, environment, episodes=8, seed=EVALUATION_SEED)
     assert again.mean_return == result.final_return

@@ -8,25 +8,18 @@ import tensorflow as tf
 
 from tfmem import ops
 from tfmem._keras import keras
-from tfmem.layers.scan_ntm_controls import Controls, hold, mode_biases
+from tfmem.layers.scan_ntm_controls import Controller, Controls, hold
 from tfmem.ops.addressing import MOVES
 
 Execution = Literal["auto", "loop", "scan", "chunked"]
 EXECUTIONS = ("auto", "loop", "scan", "chunked")
 Erase = Literal["vector", "scalar"]
 
-# Biases of the erase strengths, before their sigmoid, where not 1: a head that jumps comes back to what it
-# wrote, as to a count that it keeps there, and adds to it.
-FIRST_ERASE = {"jump": -2.0}
 # Start positions are softmax(START_SCALE · θ): the scale lets an optimiser with small steps move a
 # start position to another slot within a few hundred updates.
 START_SCALE = 10.0
-# Bias of a content look-up's key strength, before softplus.
-FIRST_STRENGTH = 5.0
 # From this many numbers in the memory on, `chunked` is known to be faster than `loop` on CPUs; see `auto`.
 CHUNKED_FROM = 512
-# All write heads together leave this share of a slot at least, where `chunked_read` is exact.
-LEAST_KEPT = 1e-3
 
 
 State = dict[str, tf.Tensor]
@@ -133,9 +126,17 @@ class ScanNTM(keras.layers.Layer):
         if execution == "chunked" and not can_chunk:
             raise ValueError("execution='chunked' needs erase='scalar' and read heads without 'content'")
         self._chunks = can_chunk
-        self._write_mode_bias = mode_biases(self.write_heads, self.write_modes, [*MOVES, "jump", "any"])
-        self._read_mode_bias = mode_biases(
-            self.read_heads, self.read_modes, [*MOVES, "write", "content", "jump", "any"]
+        self._controller = Controller(
+            units=controller_units,
+            slots=slots,
+            width=width,
+            write_heads=self.write_heads,
+            write_modes=self.write_modes,
+            read_heads=self.read_heads,
+            read_modes=self.read_modes,
+            erase=erase,
+            name="controller",
+            dtype=self._dtype_policy,
         )
 
     @property
@@ -165,44 +166,8 @@ class ScanNTM(keras.layers.Layer):
 
     def build(self, input_shape):
         writers, readers = len(self.write_heads), len(self.read_heads)
-
-        def dense(name, units, features, **kwargs):
-            layer = keras.layers.Dense(units, name=name, dtype=self._dtype_policy, **kwargs)
-            with tf.name_scope(name):
-                layer.build([None, features])
-            return layer
-
-        def modes(name, bias):
-            # A zero kernel: at first a head follows its favourite mode whatever the input is.
-            return dense(
-                name,
-                bias.size,
-                self.controller_units,
-                kernel_initializer="zeros",
-                bias_initializer=keras.initializers.Constant(bias.reshape(-1)),
-            )
-
-        units = self.controller_units
-        self._controller = dense("controller", units, input_shape[-1], activation="tanh")
-        self._write_modes = modes("write_modes", self._write_mode_bias)
-        self._read_modes = modes("read_modes", self._read_mode_bias)
-        self._write_jump = dense("write_jump", writers * self.slots, units)
-        self._read_jump = dense("read_jump", readers * self.slots, units)
-        erased = self.width if self.erase == "vector" else 1
-        first = np.repeat([FIRST_ERASE.get(head, 1.0) for head in self.write_heads], erased)
-        self._erase = dense(
-            "erase",
-            writers * erased,
-            units,
-            activation="sigmoid",
-            bias_initializer=keras.initializers.Constant(first),
-        )
-        self._add = dense("add", writers * self.width, units)
-        if self._reads_content:
-            self._key = dense("key", readers * self.width, units)
-            self._strength = dense(
-                "strength", readers, units, bias_initializer=keras.initializers.Constant(FIRST_STRENGTH)
-            )
+        with tf.name_scope("controller"):
+            self._controller.build(input_shape)
         self.temperature = self.add_weight(name="temperature", shape=[], initializer="ones", trainable=False)
         self._initial_memory = self.add_weight(
             name="initial_memory", shape=[self.slots, self.width], initializer="zeros"
@@ -276,32 +241,7 @@ class ScanNTM(keras.layers.Layer):
 
         Modes are in the order of `write_modes` and `read_modes`. The layer must have been built.
         """
-        hidden = self._controller(x)
-        writers, readers = len(self.write_heads), len(self.read_heads)
-
-        def by_head(layer, heads):
-            y = layer(hidden)
-            shape = tf.concat([tf.shape(y)[:-1], [heads, y.shape[-1] // heads]], axis=0)
-            return tf.ensure_shape(tf.reshape(y, shape), [*y.shape[:-1], heads, y.shape[-1] // heads])
-
-        content = {}
-        if self._reads_content:
-            content = {
-                "key": by_head(self._key, readers),
-                "strength": tf.nn.softplus(by_head(self._strength, readers))[..., 0],
-            }
-        erase = by_head(self._erase, writers)
-        temperature = tf.cast(self.temperature, self.compute_dtype)
-        return Controls(
-            hidden=hidden,
-            write_modes=tf.nn.softmax(by_head(self._write_modes, writers) / temperature),
-            write_jump=tf.nn.softmax(by_head(self._write_jump, writers)),
-            read_modes=tf.nn.softmax(by_head(self._read_modes, readers) / temperature),
-            read_jump=tf.nn.softmax(by_head(self._read_jump, readers)),
-            erase=erase if self.erase == "vector" else (1.0 - LEAST_KEPT ** (1.0 / writers)) * erase,
-            add=by_head(self._add, writers),
-            **content,
-        )
+        return self._controller(x, tf.cast(self.temperature, self.compute_dtype))
 
     def _output(self, hidden: tf.Tensor, reads: tf.Tensor) -> tf.Tensor:
         width = len(self.read_heads) * self.width
