@@ -16,19 +16,11 @@ pytestmark = pytest.mark.skipif(
     bool(NEEDS.missing()), reason=f"{', '.join(NEEDS.missing())} not installed: {NEEDS.install}"
 )
 
-WALK, HARVEST, RETURN, PRODUCE, ATTACK = range(1, 6)
-UP, RIGHT, DOWN, LEFT = range(4)
 BASE, WORKER = 1, 3  # kinds
 OWNER, KIND, IN_SIGHT = 2, 3, 5  # of a cell's codes
-
-
-def order(*parts):
-    """The action that is this order: what, and where or what of."""
-    kind, *details = parts
-    row = np.zeros(len(strategy.PARTS), int)
-    row[[0, *strategy.DETAILS[kind]]] = [kind, *details]
-    (action,) = np.flatnonzero((row == ORDERS).all(axis=1))
-    return int(action)
+HARVEST, ATTACK, TRAIN_WORKER = map(ORDERS.index, ("harvest", "attack", "train Worker"))
+BARRACKS = ORDERS.index("build barracks")
+GO = [ORDERS.index(order) for order in ORDERS if order.startswith("go to")]
 
 
 def allowed(info):
@@ -54,31 +46,31 @@ def game(first_map):
     return game
 
 
-def test_orders_are_those_that_the_game_knows():
-    assert len(ORDERS) == len(np.unique(ORDERS, axis=0)) == 90
-    assert not ORDERS[0].any()  # waiting
-    assert np.bincount(ORDERS[:, 0]).tolist() == [1, 4, 4, 4, 28, 49]
-
-
 def test_a_unit_is_asked_for_what_it_can_do(game):
     observation, info = game.started
     assert observation["place"].tolist() == [1, 1, 5]
-    walks = {order(WALK, way) for way in (UP, RIGHT, DOWN)}
-    assert {0, order(HARVEST, LEFT)} | walks < allowed(info)
-    assert not allowed(info) & {order(WALK, LEFT), order(HARVEST, UP), order(RETURN, UP)}
-    observation, *_, info = game.step(order(HARVEST, LEFT))
+    # Nobody to attack, and where the base stands nobody can go.
+    assert allowed(info) == {0, HARVEST, BARRACKS, *GO[1:]}
+    observation, *_, info = game.step(HARVEST)
     assert observation["place"].tolist() == [2, 2, 5]
-    assert allowed(info) == {0, *(order(PRODUCE, way, WORKER) for way in range(4))}
+    assert allowed(info) == {0, TRAIN_WORKER}
 
 
 def test_orders_are_carried_out_and_pay(game):
-    game.step(order(HARVEST, LEFT))
-    _, reward, *_ = game.step(order(PRODUCE, RIGHT, WORKER))
+    game.step(HARVEST)
+    _, reward, *_ = game.step(TRAIN_WORKER)
     assert reward == 1 + 1  # as they are begun
-    observation, reward, *_, info = game.step(order(WALK, DOWN))
+    observation, reward, *_ = game.step(HARVEST)
     assert reward == 0
-    assert observation["place"].tolist() == [2, 1, 5]  # workers are paid for when they are there
-    assert order(RETURN, RIGHT) in allowed(info)
+    assert observation["place"].tolist() == [2, 1, 5]  # with resources to bring home, and beside the base
+    assert sum(game.step(order)[1] for order in (HARVEST, 0, 0)) == 1
+
+
+def test_who_is_told_to_go_takes_a_step_on_the_shortest_way(game):
+    game.step(ORDERS.index("go to row 13, column 13"))
+    observation, *_ = game.step(0)
+    row, column, _ = observation["place"]
+    assert (row, column) in {(1, 2), (2, 1)}
 
 
 def test_who_waits_is_asked_again_after_a_while(game):
@@ -104,21 +96,34 @@ def test_the_enemy_is_seen_when_near_only(game):
     assert not (codes(game._view())[..., OWNER] == 2).any()
     enemy.setX(4)
     enemy.setY(4)
+    game._begin_frame()
     seen = codes(game._view())[..., OWNER] == 2
     assert np.argwhere(seen).tolist() == [[4 + AROUND, 4 + AROUND]]
 
 
-def test_an_enemy_in_reach_can_be_attacked(game):
+def test_an_enemy_among_what_is_around_can_be_attacked(game):
     state = game._game.gs
     (enemy,) = [u for u in state.getUnits() if u.getPlayer() == 1 and u.getType().ID == WORKER]
     enemy.setX(2)
     enemy.setY(1)
     game._begin_frame()
-    (target,) = [a for a in allowed(game._info()) if ORDERS[a, 0] == ATTACK]
-    assert divmod(ORDERS[target, -1], 7) == (3, 4)  # the cell to the right of the middle
-    game.step(target)
+    assert ATTACK in allowed(game._info())
+    game.step(ATTACK)
     _, reward, *_ = game.step(0)
     assert reward == 1
+
+
+def test_an_enemy_that_only_another_unit_has_around_it_cannot_be_attacked(game):
+    state = game._game.gs
+    mine, enemy = (u for u in state.getUnits() if u.getType().ID == WORKER)
+    mine.setX(2 + AROUND)
+    enemy.setX(3 + AROUND)
+    enemy.setY(2)
+    game._begin_frame()
+    assert ATTACK in allowed(game._info())
+    mine.setX(1)
+    game._begin_frame()
+    assert ATTACK not in allowed(game._info())
 
 
 def test_a_player_that_waits_loses(game):
@@ -139,8 +144,8 @@ def test_long_games_are_cut(game, monkeypatch):
 
 
 def test_an_order_that_cannot_be_carried_out_is_refused_in_one_line(game):
-    with pytest.raises(InvalidInput, match=r"^action must be one of \[0, .*\], not 89$"):
-        game.step(89)
+    with pytest.raises(InvalidInput, match=r"^action must be one of \[0, .*\], not 2$"):
+        game.step(ATTACK)
 
 
 def test_sixteen_games_in_one_process_are_the_same_as_each_alone():

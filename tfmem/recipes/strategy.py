@@ -7,8 +7,10 @@ home, a worker, or an attack, .2 for a building, and 4 for a combat unit, when t
 at 2,000 frames.
 
 Ours: one unit is told what to do at a time, in place of all that are idle at once; the frame passes when all
-of them have been. A unit that can only wait is not asked, and one that was told to wait is asked again after
-`WAIT` frames. An observation is what the unit has around it, its place, and the resources at hand: what the
+of them have been. Orders are those that μRTS' scripted players give, such as to harvest or to attack, with
+their shortest paths [A*; Hart et al., 1968]; a unit is asked again after each of its moves. A unit that can
+only wait is not asked, and one that was told to wait is asked again after `WAIT` frames. An observation is
+what the unit has around it, its place, and the resources at hand, and it attacks what is among that: what the
 player's other units see is shown when it is their turn, and has to be remembered. The infos' `action_mask`
 tells what the unit can do.
 
@@ -19,8 +21,9 @@ plays twelve games in all.
 import functools
 import gc
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -40,7 +43,7 @@ MAPS = tuple(f"maps/16x16/basesWorkers16x16{letter}.xml" for letter in "ABCDEFGH
 SIZE = 16
 FRAMES = 2_000
 WAIT = 10  # frames, as long as a worker walks a cell
-PLAYER = 0
+PLAYER, ENEMY, NOBODY = 0, 1, -1
 
 # Of a win, a load of resources harvested or returned, a worker, a building, an attack, a combat unit.
 REWARDS = {
@@ -61,35 +64,26 @@ PLANES = int(CELL.sum())
 AROUND = 4  # cells to each side of the unit; a worker sees 3 far
 DEAREST = 10  # resources that a base costs; more are told as many
 
-# An order's parts, in the game's order: what to do; where to walk, harvest, return, and produce; the kind of
-# unit to produce; and whom of the 7×7 cells around the unit to attack.
-PARTS = (6, 4, 4, 4, 4, 7, 49)
-# Which of the parts tell more about waiting, walking, harvesting, returning, producing, attacking.
-DETAILS = ((), (1,), (2,), (3,), (4, 5), (6,))
-
-
-def _orders() -> np.ndarray:
-    """Every order, `[90, 7]`; parts that do not matter are 0."""
-    rows = []
-    for kind, details in enumerate(DETAILS):
-        for chosen in itertools.product(*(range(PARTS[part]) for part in details)):
-            order = np.zeros(len(PARTS), np.int32)
-            order[0] = kind
-            order[list(details)] = chosen
-            rows.append(order)
-    return np.array(rows)
-
-
-def _asked_of() -> np.ndarray:
-    """Where the game's list of what a unit can do has to hold 1 for each order, `[90, 7]`."""
-    orders, starts = _orders(), np.cumsum((0, *PARTS[:-1]))
-    matters = np.array([[part in (0, *DETAILS[kind]) for part in range(len(PARTS))] for kind in orders[:, 0]])
-    return np.where(matters, starts + orders, orders[:, :1])
-
-
-WAITING = 0  # the first order
-ORDERS = _orders()
-ASKED_OF = _asked_of()
+# What a unit can be told, and the middles of the regions that it can be told to go to.
+REGIONS = tuple(itertools.product((2, 8, 13), repeat=2))
+ORDERS = (
+    "wait",
+    "harvest",  # the nearest resources in sight, and bring them home
+    "attack",  # the nearest enemy of those around
+    "build barracks",
+    "train Worker",
+    "train Light",
+    "train Heavy",
+    "train Ranged",
+    *(f"go to row {row}, column {column}" for row, column in REGIONS),
+)
+WAIT_ORDER = ORDERS.index("wait")
+WEAPONS = ("Light", "Heavy", "Ranged")
+# Rows and columns between a base and the barracks that are built beside it.
+CORNERS = tuple(itertools.product((-2, 2), repeat=2))
+# Cells to each side of a unit that the game tells attacks apart by.
+REACH = 3
+PRODUCING, ATTACKING = 4, 5  # kinds of actions, in the game's numbers
 
 
 @functools.cache
@@ -125,6 +119,44 @@ def _game(map_path: str) -> Any:
     return _java("tests.JNIGridnetClient")(rewards, folder, map_path, opponent, kinds, True)
 
 
+class Unit(NamedTuple):
+    """A unit that the player sees, resources among them."""
+
+    row: int
+    column: int
+    owner: int  # a player, −1 for none
+    kind: str
+    java: Any
+
+    def distance(self, other: "Unit") -> int:
+        return abs(self.row - other.row) + abs(self.column - other.column)
+
+    def is_around(self, other: "Unit") -> bool:
+        return max(abs(self.row - other.row), abs(self.column - other.column)) <= AROUND
+
+
+def _nearest(to: Unit, units: Iterable[Unit]) -> Unit | None:
+    return min(units, key=to.distance, default=None)
+
+
+def _in_numbers(unit: Unit, action: Any) -> list[int]:
+    """A unit's action as the game takes it.
+
+    The cell; what to do, of waiting, walking, harvesting, returning, producing, attacking; where to, a number
+    each for the four in the middle; what kind to produce; whom of the 7×7 cells around to attack.
+    """
+    what = int(action.getType())
+    numbers = [SIZE * unit.row + unit.column, what, 0, 0, 0, 0, 0, 0]
+    if what == ATTACKING:
+        down, right = action.getLocationY() - unit.row + REACH, action.getLocationX() - unit.column + REACH
+        numbers[7] = int((2 * REACH + 1) * down + right)
+    else:
+        numbers[1 + what] = int(action.getDirection())
+    if what == PRODUCING:
+        numbers[6] = int(action.getUnitType().ID)
+    return numbers
+
+
 class MicroRTS(gym.Env):
     """μRTS against `POWorkerRush`, one unit at a time.
 
@@ -153,12 +185,13 @@ class MicroRTS(gym.Env):
         return self._observation(), self._info()
 
     def step(self, action):
-        row, column, mask = self._idle.pop(0)
-        require(mask[action], "action", int(action), f"one of {np.flatnonzero(mask).tolist()}")
-        if action == WAITING:
-            self._waits_until[row, column] = self._time + WAIT
+        unit, possible = self._idle.pop(0)
+        allowed = [WAIT_ORDER, *possible]
+        require(action in allowed, "action", int(action), f"one of {allowed}")
+        if action == WAIT_ORDER:
+            self._waits_until[unit.row, unit.column] = self._time + WAIT
         else:
-            self._given.append([SIZE * row + column, *ORDERS[action].tolist()])
+            self._given.append(possible[int(action)])
         reward = 0.0
         while not (self._idle or self._over or self._time >= FRAMES):
             reward += self._pass_frame()
@@ -174,41 +207,101 @@ class MicroRTS(gym.Env):
 
     def _begin_frame(self) -> None:
         """Sees which units have to be told what to do."""
-        self._time, self._over = int(self._game.gs.getTime()), bool(self._game.gs.gameover())
-        able = np.array(self._game.getMasks(PLAYER))
-        free = (able[..., 0] == 1) & (self._waits_until <= self._time) & (not self._over)
-        masks = able[free][:, 1 + ASKED_OF].all(axis=-1).astype(np.int8)
-        self._idle = [
-            (row, column, mask)
-            for (row, column), mask in zip(np.argwhere(free), masks, strict=True)
-            if mask[WAITING + 1 :].any()
+        state = self._game.gs
+        self._time, self._over = int(state.getTime()), bool(state.gameover())
+        self._idle: list[tuple[Unit, dict[int, list[int]]]] = []
+        free = [
+            unit
+            for unit in state.getUnits()
+            if unit.getPlayer() == PLAYER
+            and state.getUnitAction(unit) is None
+            and self._waits_until[unit.getY(), unit.getX()] <= self._time
         ]
+        if self._over or not free:
+            return
+        self._seen = _java("rts.PartiallyObservableGameState")(state, PLAYER)
+        units = [
+            Unit(int(u.getY()), int(u.getX()), int(u.getPlayer()), str(u.getType().name), u)
+            for u in self._seen.getUnits()
+        ]
+        asked = {(int(unit.getY()), int(unit.getX())) for unit in free}
+        for unit in units:
+            if (unit.row, unit.column) in asked:
+                possible = self._possible(unit, units)
+                if possible:
+                    self._idle.append((unit, possible))
+        self._idle.sort(key=lambda one: one[0][:2])
         if self._idle:
-            self._seen = self._view()
+            self._cells = self._view()
+
+    def _possible(self, unit: Unit, units: list[Unit]) -> dict[int, list[int]]:
+        """What the unit can be told but to wait, by the order's place in `ORDERS`, in the game's numbers."""
+        # Returns what to do next, or null where there is nothing.
+        actions = {ORDERS.index(name): plan.execute(self._seen) for name, plan in self._plans(unit, units)}
+        return {
+            order: _in_numbers(unit, action)
+            for order, action in actions.items()
+            if action is not None and self._seen.isUnitActionAllowed(unit.java, action)
+        }
+
+    def _plans(self, unit: Unit, units: list[Unit]) -> Iterator[tuple[str, Any]]:
+        """Orders for a kind of unit, with the scripted players' plan to carry each out."""
+
+        def plan(name: str, *arguments: Any) -> Any:
+            return _java(f"ai.abstraction.{name}")(unit.java, *arguments)
+
+        def kind(name: str) -> Any:
+            return self._seen.getUnitTypeTable().getUnitType(name)
+
+        paths = _java("ai.abstraction.pathfinding.AStarPathFinding")()
+        base = _nearest(unit, (u for u in units if u.owner == PLAYER and u.kind == "Base"))
+        if unit.kind == "Base":
+            yield "train Worker", plan("Train", kind("Worker"))
+            return
+        if unit.kind == "Barracks":
+            for weapon in WEAPONS:
+                yield f"train {weapon}", plan("Train", kind(weapon))
+            return
+        if unit.kind == "Worker" and base:
+            resources = _nearest(unit, (u for u in units if u.owner == NOBODY))
+            if resources:
+                yield "harvest", plan("Harvest", resources.java, base.java, paths)
+            taken = {(u.row, u.column) for u in units}
+            for down, right in CORNERS:
+                row, column = base.row + down, base.column + right
+                if 0 <= row < SIZE and 0 <= column < SIZE and (row, column) not in taken:
+                    yield "build barracks", plan("Build", kind("Barracks"), column, row, paths)
+                    break
+        enemy = _nearest(unit, (u for u in units if u.owner == ENEMY and u.is_around(unit)))
+        if enemy:
+            yield "attack", plan("Attack", enemy.java, paths)
+        for name, (row, column) in zip(ORDERS[-len(REGIONS) :], REGIONS, strict=True):
+            yield name, plan("Move", column, row, paths)
 
     def _view(self) -> np.ndarray:
         """What the player sees, `[24, 24, 29]` of 0 and 1, the map with a margin around it."""
-        state = _java("rts.PartiallyObservableGameState")(self._game.gs, PLAYER)
-        numbers = np.moveaxis(np.array(state.getMatrixObservation(PLAYER)), 0, -1)
-        seen = np.zeros([SIZE + 2 * AROUND, SIZE + 2 * AROUND, PLANES], np.uint8)
-        inside = seen[AROUND:-AROUND, AROUND:-AROUND]
+        numbers = np.moveaxis(np.array(self._seen.getMatrixObservation(PLAYER)), 0, -1)
+        cells = np.zeros([SIZE + 2 * AROUND, SIZE + 2 * AROUND, PLANES], np.uint8)
+        inside = cells[AROUND:-AROUND, AROUND:-AROUND]
         np.put_along_axis(inside, CODE_STARTS + numbers.clip(0, CELL - 1), 1, axis=-1)
-        return seen
+        return cells
 
     def _observation(self) -> dict[str, np.ndarray]:
         parts: Any = self.observation_space
         if not self._idle:
             return {name: np.zeros(part.shape, part.dtype) for name, part in parts.items()}
-        row, column, _ = self._idle[0]
+        unit, _ = self._idle[0]
         side = 2 * AROUND + 1
         resources = min(self._game.gs.getPlayer(PLAYER).getResources(), DEAREST)
         return {
-            "around": self._seen[row : row + side, column : column + side],
-            "place": np.array([row, column, resources]),
+            "around": self._cells[unit.row : unit.row + side, unit.column : unit.column + side],
+            "place": np.array([unit.row, unit.column, resources]),
         }
 
     def _info(self) -> dict[str, np.ndarray]:
-        mask = self._idle[0][-1] if self._idle else np.zeros(len(ORDERS), np.int8)
+        mask = np.zeros(len(ORDERS), np.int8)
+        if self._idle:
+            mask[[WAIT_ORDER, *self._idle[0][1]]] = 1
         return {"action_mask": mask}
 
 

@@ -1,0 +1,87 @@
+"""How many games of μRTS a trained policy wins, draws and loses.
+
+A game's last reward tells: it holds 10 for a win, −10 for a loss; one that is cut after 2,000 frames is a draw.
+
+    python benchmarks/microrts_wins.py runs/microrts
+    python benchmarks/microrts_wins.py runs/microrts --ablate-memory
+    python benchmarks/microrts_wins.py --random 0
+"""
+
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfmem.environments import load
+from tfmem.training import load_run
+
+ENV_ID = "recipes/microrts"
+# Orders that are carried out as a game ends pay as well: at most one for each unit.
+DECISIVE = 5.0
+
+
+def play(act, games: int, seed: int, **options) -> dict:
+    """`act(time_step, is_first)` chooses for all games, which start from seeds `seed` and on."""
+    environment = load(ENV_ID, num_envs=games, action_mask=True, seed=seed, **options)
+    time_step = environment.reset()
+    returns, last, steps = np.zeros(games), np.zeros(games), np.zeros(games, int)
+    ended, cut = np.zeros(games, bool), np.zeros(games, bool)
+    while not ended.all():
+        time_step = environment.step(act(time_step))
+        running = ~ended
+        returns += np.where(running, time_step.reward, 0.0)
+        steps += running
+        last = np.where(running, time_step.reward, last)
+        ends = running & time_step.is_last()
+        cut |= ends & (time_step.discount > 0)
+        ended |= ends
+    wins, losses = ~cut & (last > DECISIVE), ~cut & (last < -DECISIVE)
+    return {
+        "games": games,
+        "wins": int(wins.sum()),
+        "draws": int(cut.sum()),
+        "losses": int(losses.sum()),
+        "return": round(float(returns.mean()), 2),
+        "orders": round(float(steps.mean()), 1),
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("run", type=Path, nargs="?")
+    options.add_argument("--random", type=int, metavar="SEED", help="random orders in place of a run")
+    options.add_argument("--games", type=int, default=48, help="at a time, on maps drawn by their seeds")
+    options.add_argument("--seed", type=int, default=0, help="of the first game")
+    options.add_argument("--ablate-memory", action="store_true")
+    given = options.parse_args()
+    if (given.run is None) == (given.random is None):
+        options.error("give a run, or --random SEED")
+    if given.run is None:
+        draws = np.random.default_rng(given.random)
+
+        def random(time_step):
+            mask = time_step.observation["action_mask"]
+            # Where a game has ended there is nothing to choose from.
+            return np.argmax(draws.random(mask.shape) * mask, axis=1)
+
+        result = play(random, given.games, given.seed)
+    else:
+        run = load_run(given.run)
+        state = run.policy.initial_state(given.games)
+
+        def greedy(time_step):
+            nonlocal state
+            is_first = time_step.is_first() | given.ablate_memory
+            action, _, state = run.policy.step(time_step.observation, is_first, state)
+            return np.asarray(action)
+
+        seen = {"previous_action": run.config.previous_action, "previous_reward": run.config.previous_reward}
+        result = play(greedy, given.games, given.seed, **seen)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
