@@ -1,13 +1,12 @@
 """How many games of μRTS a trained policy wins, draws and loses.
 
-A game's last reward tells: it holds 10 for a win, −10 for a loss; one that is cut after 2,000 frames is a draw.
+A game's last reward tells: it holds 10 for a win and −10 for a loss. One that is cut after 2,000 frames is
+a draw.
 
     python benchmarks/microrts_wins.py runs/microrts
     python benchmarks/microrts_wins.py runs/microrts --ablate-memory
     python benchmarks/microrts_wins.py --random 0
 """
-
-import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
 
 import argparse
 import json

@@ -106,8 +106,8 @@ def _recipe(name: str, **made_by: Any) -> Recipe:
         preset="control",
         settings={
             "env_steps": 400_000,
-            # A game is cut after 50 steps. With the preset's horizon of 333 what is put off costs nothing, and
-            # is put off until the end.
+            # A game is cut after 50 steps. With the preset's horizon of 333 what is put off costs nothing,
+            # and is put off until the end.
             "gamma": 0.95,
         },
         **made_by,
