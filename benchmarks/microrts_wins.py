@@ -14,17 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmem.environments import load
+from tfmem.environments import GymnasiumEnvironment, load
 from tfmem.training import load_run
+from tfmem.training.environment import load_environment
 
 ENV_ID = "recipes/microrts"
 # Orders that are carried out as a game ends pay as well: at most one for each unit.
 DECISIVE = 5.0
 
 
-def play(act, games: int, seed: int, **options) -> dict:
-    """`act(time_step, is_first)` chooses for all games, which start from seeds `seed` and on."""
-    environment = load(ENV_ID, num_envs=games, action_mask=True, seed=seed, **options)
+def play(act, environment: GymnasiumEnvironment, seed: int) -> dict:
+    """A game in every environment, from seeds `seed` and on; `act(time_step)` chooses for all of them."""
+    games = environment.batch_size
+    environment.seed(seed)
     time_step = environment.reset()
     returns, last, steps = np.zeros(games), np.zeros(games), np.zeros(games, int)
     ended, cut = np.zeros(games, bool), np.zeros(games, bool)
@@ -37,12 +39,12 @@ def play(act, games: int, seed: int, **options) -> dict:
         ends = running & time_step.is_last()
         cut |= ends & (time_step.discount > 0)
         ended |= ends
-    wins, losses = ~cut & (last > DECISIVE), ~cut & (last < -DECISIVE)
+    wins = ~cut & (last > DECISIVE)
     return {
         "games": games,
         "wins": int(wins.sum()),
         "draws": int(cut.sum()),
-        "losses": int(losses.sum()),
+        "losses": int((~cut & ~wins).sum()),
         "return": round(float(returns.mean()), 2),
         "orders": round(float(steps.mean()), 1),
     }
@@ -66,7 +68,7 @@ def main() -> None:
             # Where a game has ended there is nothing to choose from.
             return np.argmax(draws.random(mask.shape) * mask, axis=1)
 
-        result = play(random, given.games, given.seed)
+        result = play(random, load(ENV_ID, num_envs=given.games, action_mask=True), given.seed)
     else:
         run = load_run(given.run)
         state = run.policy.initial_state(given.games)
@@ -77,8 +79,7 @@ def main() -> None:
             action, _, state = run.policy.step(time_step.observation, is_first, state)
             return np.asarray(action)
 
-        seen = {"previous_action": run.config.previous_action, "previous_reward": run.config.previous_reward}
-        result = play(greedy, given.games, given.seed, **seen)
+        result = play(greedy, load_environment(run.config, given.games), given.seed)
     print(json.dumps(result))
 
 

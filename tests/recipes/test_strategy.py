@@ -66,6 +66,23 @@ def test_orders_are_carried_out_and_pay(game):
     assert sum(game.step(order)[1] for order in (HARVEST, 0, 0)) == 1
 
 
+def test_workers_build_barracks_which_train_for_combat(game):
+    game._game.gs.getPlayer(0).setResources(20)
+    info, total = game._info(), 0.0
+    arms = {ORDERS.index(f"train {weapon}") for weapon in strategy.WEAPONS}
+    for _ in range(60):
+        if arms & allowed(info):
+            break
+        _, reward, *_, info = game.step(BARRACKS if BARRACKS in allowed(info) else 0)
+        total += reward
+    assert allowed(info) == {0, *arms}
+    assert total == pytest.approx(0.2)  # for the barracks; there is one worker, and it built them once
+    _, reward, *_ = game.step(min(arms))
+    while reward == 0:
+        _, reward, *_ = game.step(0)
+    assert reward == 4
+
+
 def test_who_is_told_to_go_takes_a_step_on_the_shortest_way(game):
     game.step(ORDERS.index("go to row 13, column 13"))
     observation, *_ = game.step(0)

@@ -64,6 +64,7 @@ PLANES = int(CELL.sum())
 AROUND = 4  # cells to each side of the unit; a worker sees 3 far
 DEAREST = 10  # resources that a base costs; more are told as many
 
+WEAPONS = ("Light", "Heavy", "Ranged")
 # What a unit can be told, and the middles of the regions that it can be told to go to.
 REGIONS = tuple(itertools.product((2, 8, 13), repeat=2))
 ORDERS = (
@@ -71,14 +72,10 @@ ORDERS = (
     "harvest",  # the nearest resources in sight, and bring them home
     "attack",  # the nearest enemy of those around
     "build barracks",
-    "train Worker",
-    "train Light",
-    "train Heavy",
-    "train Ranged",
+    *(f"train {kind}" for kind in ("Worker", *WEAPONS)),
     *(f"go to row {row}, column {column}" for row, column in REGIONS),
 )
 WAIT_ORDER = ORDERS.index("wait")
-WEAPONS = ("Light", "Heavy", "Ranged")
 # Rows and columns between a base and the barracks that are built beside it.
 CORNERS = tuple(itertools.product((-2, 2), repeat=2))
 # Cells to each side of a unit that the game tells attacks apart by.
