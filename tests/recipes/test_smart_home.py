@@ -97,12 +97,62 @@ def test_held_out_weeks_are_whole_and_no_episode_of_training_touches_them():
         assert len(seen) > 20
 
 
+def profiles(simulation, start):
+    """Load, sun and prices of an episode and the midnight after it, each `[97]`."""
+    year = (
+        simulation.electricity_load_profile,
+        simulation.solar_generation_profile,
+        simulation.electricity_price,
+    )
+    return [profile[start : start + 97] for profile in year]
+
+
+def profiles_of(environment):
+    return profiles(environment.unwrapped.simulation, start_of(environment))
+
+
+def test_training_has_load_and_sun_of_other_training_days_of_the_season():
+    from building_energy_storage_simulation import BuildingSimulation
+
+    published = BuildingSimulation()
+    environment, pairs = make(), set()
+    for seed in range(50):
+        environment.reset(seed=seed)
+        load, solar, prices = profiles_of(environment)
+        start = start_of(environment)
+        np.testing.assert_array_equal(prices, published.electricity_price[start : start + 97])
+        # Both are of the same days, which are those of an episode of training.
+        (day,) = (
+            day
+            for day in smart_home.starts("training")
+            if np.array_equal(load, published.electricity_load_profile[day : day + 97])
+            and np.array_equal(solar, published.solar_generation_profile[day : day + 97])
+        )
+        apart = abs(day - start) // 24
+        assert min(apart, 365 - apart) <= 21
+        pairs.add((start, int(day)))
+    assert len(pairs) > 45
+    assert sum(start != day for start, day in pairs) > 40
+
+
+def test_held_out_weeks_are_as_they_were():
+    from building_energy_storage_simulation import BuildingSimulation
+
+    published = BuildingSimulation()
+    environment = make(weeks="held_out")
+    for seed in range(20):
+        environment.reset(seed=seed)
+        start = start_of(environment)
+        np.testing.assert_array_equal(profiles_of(environment), profiles(published, start))
+
+
 def test_a_seed_gives_the_same_episode():
     first, again = make(), make()
     for seed in (5, None, 6):
         first.reset(seed=seed)
         again.reset(seed=seed)
         assert start_of(first) == start_of(again)
+        np.testing.assert_array_equal(profiles_of(first), profiles_of(again))
 
 
 def test_the_optimum_is_what_its_actions_save():

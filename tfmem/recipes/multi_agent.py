@@ -105,7 +105,7 @@ def _recipe(name: str, **made_by: Any) -> Recipe:
         needs=NEEDS,
         preset="control",
         settings={
-            "env_steps": 400_000,
+            "env_steps": 1_000_000,
             # A game is cut after 50 steps. With the preset's horizon of 333 what is put off costs nothing,
             # and is put off until the end.
             "gamma": 0.95,

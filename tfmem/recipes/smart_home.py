@@ -8,7 +8,9 @@ markets do: all 24 at midnight, and none at the other hours. An episode is four 
 battery empty at first.
 
 Every fourth week is held out: an episode, and the midnight after it, lies in training weeks or in held-out
-ones as a whole. `tfmem evaluate RUN --env-arg weeks=held_out` plays the latter.
+ones as a whole. `tfmem evaluate RUN --env-arg weeks=held_out` plays the latter. Nine months are few to learn
+from, so an episode of training has the prices of its own days, and load and sun of other training days of the
+season.
 """
 
 from typing import Any, Literal
@@ -26,6 +28,8 @@ LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 DAYS = 4
 HOURS = 24 * DAYS
 YEAR = 365
+# How far apart the days may be from which an episode of training has prices, and load and sun.
+SEASON = 24 * 21
 # Cents: rewards are in units of 10 euros, prices in 20 cents a kWh, load and sun in 100 kWh.
 REWARD, PRICE, ENERGY = 1_000.0, 20.0, 100.0
 
@@ -56,7 +60,8 @@ class Battery(gym.Env):
 
     Args:
       simulation: a `building_energy_storage_simulation.BuildingSimulation`.
-      weeks: where episodes are from, `"training"` or `"held_out"`.
+      weeks: where episodes are from, `"training"` or `"held_out"`. Training mixes: load and sun are of
+        another episode's days, at most three weeks from those of the prices. Held-out weeks are as they were.
       prices: `"always"` shows the day's prices at every hour: nothing is left to remember.
     """
 
@@ -65,6 +70,8 @@ class Battery(gym.Env):
         require(prices in ("daily", "always"), "prices", prices, "daily or always")
         self.simulation = simulation
         self._starts = starts(weeks)
+        self._mixes = weeks == "training"
+        self._load, self._solar = simulation.electricity_load_profile, simulation.solar_generation_profile
         self._always = prices == "always"
         energy = gym.spaces.Box(0, np.inf, (1,), np.float32)
         self.observation_space = gym.spaces.Dict(
@@ -81,8 +88,18 @@ class Battery(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.simulation.reset()
-        self.simulation.start_index = int(self.np_random.choice(self._starts))
+        start = int(self.np_random.choice(self._starts))
+        self.simulation.start_index = start
+        if self._mixes:
+            shift = start - int(self.np_random.choice(self._of_the_season(start)))
+            self.simulation.electricity_load_profile = np.roll(self._load, shift)
+            self.simulation.solar_generation_profile = np.roll(self._solar, shift)
         return self._observe(), {}
+
+    def _of_the_season(self, start: int) -> np.ndarray:
+        """Starts within `SEASON` of this one, over the turn of the year as well."""
+        apart = np.abs(self._starts - start)
+        return self._starts[np.minimum(apart, 24 * YEAR - apart) <= SEASON]
 
     def step(self, action):
         simulation, now = self.simulation, self._now
@@ -127,8 +144,11 @@ RECIPES = (
         remembers="the prices of the day's 24 hours, shown at midnight",
         needs=NEEDS,
         entry_point="tfmem.recipes.smart_home:battery",
-        # What is bought is used within a day: a longer horizon adds the noise of days that are not known.
-        preset="fast",
-        settings={"env_steps": 250_000, "checkpoint_interval": 25_000},
+        preset="control",
+        settings={
+            "env_steps": 1_000_000,
+            # What is bought is used within a day: a longer horizon adds the noise of days that are not known.
+            "gamma": 0.97,
+        },
     ),
 )
