@@ -49,6 +49,7 @@ def test_is_the_recurrence_written_out(run):
 def test_gradients_are_those_of_finite_differences():
     p = problem()
 
+    @tf.function
     def all_outputs(*arguments):
         outputs = lstm(**dict(zip(p, arguments, strict=True)), reset_mask=RESETS)
         return tf.concat([tf.reshape(z, [-1]) for z in outputs], axis=0)
