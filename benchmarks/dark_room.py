@@ -37,9 +37,10 @@ def main() -> None:
     options.add_argument("--episodes", type=int, help="of a trial; by default as in training")
     options.add_argument("--trials", type=int, default=500, help="a multiple of 50")
     options.add_argument("--seed", type=int, default=0, help="of the first trial")
+    options.add_argument("--best", action="store_true", help="the policy of the run's best evaluation")
     options.add_argument("--ablate-memory", action="store_true")
     given = options.parse_args()
-    run = load_run(given.run)
+    run = load_run(given.run, best=given.best)
     asked = {"goals": given.goals, "episodes": given.episodes}
     kwargs = {
         **RECIPES[run.config.env_id].kwargs,

@@ -70,6 +70,13 @@ def test_evaluate_export_evaluate(folder, tmp_path):
     assert exported["path"] == str(tmp_path / "first" / "1")
     again = json.loads(run("evaluate", exported["path"], "--episodes", 9, "--json").stdout)
     assert again == whole
+    best = json.loads(run("evaluate", folder, "--best", "--episodes", 9, "--json").stdout)
+    exported = json.loads(run("export", folder, tmp_path / "best", "--best", "--json").stdout)
+    again = json.loads(run("evaluate", exported["path"], "--episodes", 9, "--json").stdout)
+    assert again == best
+    asked = run("evaluate", exported["path"], "--best")
+    assert asked.exit_code != 0
+    assert "is an export, of one policy; --best is for a run" in asked.stderr
 
 
 def test_report(folder, tmp_path):

@@ -22,6 +22,7 @@ from tfmem.layers import ScanNTM
 from tfmem.networks import LSTMConfig, NoCoreConfig
 from tfmem.training import (
     Diverged,
+    Evaluation,
     Interrupted,
     RunFolder,
     SavingFailed,
@@ -31,6 +32,7 @@ from tfmem.training import (
     make_config,
     train,
 )
+from tfmem.training.best_policy import BestPolicy
 from tfmem.training.learner import Learner
 from tfmem.training.run import EVALUATION_SEED
 
@@ -93,15 +95,54 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, tin
     assert [strip(r) for r in rows(tmp_path / "other")] != [strip(r) for r in rows(out)]
 
 
-def test_an_interrupted_run_saves_and_says_how_to_go_on(tiny_config, tmp_path):
+def interrupted_after(env_steps):
     def interrupt(status):
-        if status.env_steps > 500:
+        if status.env_steps > env_steps:
             raise KeyboardInterrupt
 
+    return interrupt
+
+
+def test_an_interrupted_run_saves_and_says_how_to_go_on(tiny_config, tmp_path):
     with pytest.raises(Interrupted, match=r"stopped at environment step \d+ and saved; .*--resume"):
-        train(tiny_config, tmp_path / "run", watch=interrupt)
+        train(tiny_config, tmp_path / "run", watch=interrupted_after(500))
     result = train(tiny_config, tmp_path / "run", resume=True)
     assert result.env_steps >= 1200
+
+
+def test_the_best_policy_is_kept_whatever_comes_after_it(tiny_config, tmp_path, monkeypatch):
+    evaluated = []
+
+    def worse_and_worse(policy, *arguments, **options):
+        evaluated.append([variable.numpy() for variable in policy.network.variables])
+        return Evaluation(np.asarray([-len(evaluated)]), [])
+
+    monkeypatch.setattr("tfmem.training.run.evaluate", worse_and_worse)
+    config = dataclasses.replace(tiny_config, core=NoCoreConfig())
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(config, out, watch=interrupted_after(0))
+    with pytest.raises(InvalidInput, match="made no evaluation yet, so no policy is its best; go on"):
+        load_run(out, best=True)
+    with pytest.raises(Interrupted):
+        train(config, out, resume=True, watch=interrupted_after(500))
+    assert train(config, out, resume=True).best_return == -1
+    best, last = load_run(out, best=True), load_run(out)
+    assert [best.env_steps, last.env_steps] == [rows(out)[0]["env_steps"], rows(out)[-1]["env_steps"]]
+    assert [run.provenance["greedy_return"] for run in (best, last)] == [-1, -3]
+    for run, expected in ((best, evaluated[0]), (last, evaluated[-1])):
+        for a, b in zip(run.policy.network.variables, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+    kernels = zip(evaluated[0], evaluated[-1], strict=True)
+    assert any(np.any(first != last) for first, last in kernels)
+
+
+def test_the_best_of_equal_policies_has_learned_longest(finished):
+    _, run, _, _ = finished
+    best = BestPolicy(run.learner.network)
+    for env_steps, greedy_return in ((10, 1.0), (20, 3.0), (30, 2.0), (40, 3.0)):
+        best.offer(run.learner.network, reward_scale=0.5, greedy_return=greedy_return, env_steps=env_steps)
+    assert [float(best.env_steps), float(best.greedy_return), float(best.reward_scale)] == [40, 3, 0.5]
 
 
 def test_an_evaluation_that_was_interrupted_is_made_up_for(finished, tiny_config, tmp_path):

@@ -8,12 +8,14 @@ from pathlib import Path
 import click
 
 from tfmem.cli.common import JSON, reports_errors, show
+from tfmem.cli.policies import BEST
 from tfmem.errors import InvalidInput
 
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.argument("base", required=False, type=click.Path(path_type=Path))
+@BEST
 @click.option(
     "--serving-files", type=click.Path(path_type=Path), help="Write TF Serving's files to this folder."
 )
@@ -47,6 +49,7 @@ from tfmem.errors import InvalidInput
 def export(
     run: Path | None,
     base: Path | None,
+    best: bool,
     serving_files: Path | None,
     litert: Path | None,
     litert_precision: str | None,
@@ -79,7 +82,7 @@ def export(
     from tfmem.training import load_run
 
     with working("loading"):
-        trained = load_run(run)
+        trained = load_run(run, best=best)
     with working("exporting, and comparing the export with the policy"):
         exported = export_policy(
             trained.policy,

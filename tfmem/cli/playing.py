@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from tfmem.cli.common import JSON, parse_settings, reports_errors, show
-from tfmem.cli.policies import ENV_ARGUMENTS, ENVIRONMENT, EPISODE_SEED, require_fit, stored_policy
+from tfmem.cli.policies import BEST, ENV_ARGUMENTS, ENVIRONMENT, EPISODE_SEED, require_fit, stored_policy
 
 
 @click.command()
@@ -15,6 +15,7 @@ from tfmem.cli.policies import ENV_ARGUMENTS, ENVIRONMENT, EPISODE_SEED, require
 @ENV_ARGUMENTS
 @click.option("--episodes", type=click.IntRange(1), default=100, show_default=True)
 @EPISODE_SEED
+@BEST
 @click.option("--ablate-memory", is_flag=True, help="Put the initial memory in place at every step.")
 @JSON
 @reports_errors
@@ -24,6 +25,7 @@ def evaluate(
     env_arguments: tuple[str, ...],
     episodes: int,
     seed: int,
+    best: bool,
     ablate_memory: bool,
     as_json: bool,
 ) -> None:
@@ -38,7 +40,7 @@ def evaluate(
     from tfmem.training import evaluate as evaluate_policy
 
     with working("loading"):
-        stored = stored_policy(path)
+        stored = stored_policy(path, best=best)
         environment, env_id = stored.load_environment(env_id, env_arguments, num_envs=min(episodes, 50))
     with working(f"playing {episodes} episodes"):
         evaluation = evaluate_policy(

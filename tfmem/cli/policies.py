@@ -25,6 +25,9 @@ EPISODE_SEED = click.option(
     show_default=True,
     help="Environment seed of the first episode.",
 )
+BEST = click.option(
+    "--best", is_flag=True, help="The policy of the run's best evaluation, in place of its last."
+)
 
 
 @dataclass(frozen=True)
@@ -77,22 +80,24 @@ class StoredPolicy:
         return environment, env_id
 
 
-def stored_policy(path: Path) -> StoredPolicy:
-    """The policy of a run or of a version folder of an export.
+def stored_policy(path: Path, *, best: bool = False) -> StoredPolicy:
+    """The policy of a run, its last or its best, or of a version folder of an export.
 
     Raises:
-      InvalidInput: when `path` is neither.
+      InvalidInput: when `path` is neither, or the best is asked of an export.
     """
     from tfmem.export import MANIFEST_PATH, load_policy
     from tfmem.training import load_run
 
     if (path / MANIFEST_PATH).exists():
+        if best:
+            raise InvalidInput(f"{path} is an export, of one policy; --best is for a run")
         exported = load_policy(path)
         config = exported.manifest["run"].get("config", {})
         return StoredPolicy(path, exported, exported.manifest["environment"], config.get("gamma"))
     if not (path / "config.json").exists():
         raise InvalidInput(f"{path} is neither the folder of a run nor a version folder of an export")
-    run = load_run(path)
+    run = load_run(path, best=best)
     return StoredPolicy(path, run.policy, run.environment, run.config.gamma)
 
 

@@ -25,6 +25,7 @@ from tfmem.agents import MemoryPolicy
 from tfmem.environments import EnvironmentFailed
 from tfmem.errors import TfmemError, require
 from tfmem.serving import wire
+from tfmem.training.best_policy import BestPolicy
 from tfmem.training.board import Board
 from tfmem.training.collector import Collector
 from tfmem.training.config import TrainConfig
@@ -150,13 +151,16 @@ class TrainingRun:
         self.policy = MemoryPolicy(
             self.learner.answering, self.learner.reward_scale, value_rescaling=config.value_rescaling
         )
+        self._best = BestPolicy(self.learner.answering)
         self._wall_s = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._stopwatch = Stopwatch()
         self.collector = Collector(
             self.learner, self.environment, self._stopwatch, steps=config.collect_steps
         )
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(learner=self.learner, wall_s=self._wall_s, stopwatch=self._stopwatch),
+            tf.train.Checkpoint(
+                learner=self.learner, best=self._best, wall_s=self._wall_s, stopwatch=self._stopwatch
+            ),
             str(self.folder.checkpoints),
             max_to_keep=2,
         )
@@ -233,6 +237,12 @@ class TrainingRun:
                 episodes=self.config.eval_episodes,
                 seed=EVALUATION_SEED,
             ).mean_return
+        self._best.offer(
+            self.learner.answering,
+            reward_scale=float(self.learner.reward_scale),
+            greedy_return=greedy_return,
+            env_steps=self._env_steps,
+        )
         with self._stopwatch.measure("recording"):
             self._record(float(np.mean(losses)) if losses else math.nan, greedy_return)
         watch(self._status("saving"))

@@ -22,8 +22,8 @@ class TrainedRun:
 
     Attributes:
       config: the run's configuration.
-      policy: the greedy policy of its last checkpoint.
-      env_steps: environment steps at that checkpoint.
+      policy: the greedy policy of its last checkpoint, or of its best evaluation.
+      env_steps: environment steps that the policy has learned from.
       metrics: the rows of metrics.jsonl.
     """
 
@@ -40,7 +40,8 @@ class TrainedRun:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the policy comes from and how well it did, as an export's manifest tells it."""
-        evaluation = self.metrics[-1] if self.metrics else {}
+        before = [row for row in self.metrics if row["env_steps"] <= self.env_steps]
+        evaluation = before[-1] if before else {}
         return {
             "config": json.loads(self.config.to_json()),
             "env_steps": self.env_steps,
@@ -50,11 +51,16 @@ class TrainedRun:
         }
 
 
-def load_run(path: str | os.PathLike[str]) -> TrainedRun:
-    """Reads a run's configuration and the policy of its last checkpoint.
+def load_run(path: str | os.PathLike[str], *, best: bool = False) -> TrainedRun:
+    """Reads a run's configuration and a policy of its last checkpoint.
+
+    Args:
+      path: the run's folder.
+      best: the policy that did best in the run's own evaluations, in place of the last.
 
     Raises:
-      InvalidInput: when there is no run or no checkpoint in `path`, or the two do not fit.
+      InvalidInput: when there is no run or no checkpoint in `path`, the two do not fit, or the best is asked
+        for before the first evaluation.
     """
     folder = RunFolder(Path(path))
     config = folder.config()
@@ -65,14 +71,20 @@ def load_run(path: str | os.PathLike[str]) -> TrainedRun:
     environment = load_environment(config, num_envs=1)
     network = make_network(environment, config)
     environment.close()
+    if best:
+        weights = {"weights": list(network.variables)}
+    else:
+        weights = {"answering" if config.averaging else "network": network}
     parts = tf.train.Checkpoint(
-        **{"answering" if config.averaging else "network": network},
+        **weights,
         reward_scale=tf.Variable(1.0),
         env_steps=tf.Variable(0, dtype=tf.int64),
     )
     with folder.reading(latest):
-        restored = tf.train.Checkpoint(learner=parts).restore(latest)
-        restored.assert_existing_objects_matched().expect_partial()
+        whole = tf.train.Checkpoint(**{"best" if best else "learner": parts})
+        whole.restore(latest).assert_existing_objects_matched().expect_partial()
+    if best and not int(parts.env_steps):
+        raise InvalidInput(f"{path} made no evaluation yet, so no policy is its best; go on with --resume")
     return TrainedRun(
         config=config,
         policy=MemoryPolicy(network, parts.reward_scale, value_rescaling=config.value_rescaling),
