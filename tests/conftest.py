@@ -179,12 +179,20 @@ TINY = {
     "checkpoint_interval": 400,
     "env_steps": 1200,
 }
+TINY_NO_CORE = {k: v for k, v in TINY.items() if not k.startswith("core.")} | {"core": "none"}
+# For what does not ask what remembers: traced and compiled in half the time.
+TINY_LSTM = {**TINY_NO_CORE, "core": "lstm", "core.units": 16}
 
 
 @pytest.fixture(scope="session")
 def tiny_config():
     """A run of a few seconds on RememberFirst."""
     return make_config("tests/RememberFirst-v0", overrides=TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_lstm_config():
+    return make_config("tests/RememberFirst-v0", overrides=TINY_LSTM)
 
 
 @pytest.fixture(scope="session")
