@@ -47,15 +47,14 @@ ROUNDS = 5
 SECONDS = 4.0
 SESSIONS = 64
 LSTM_UNITS = (2048, 4096)
-WITHOUT = ("--max-batch-size", "1")
 BATCHING = {
     "64 clients": (),
     "64 clients, wait 1 ms": ("--batch-timeout-micros", "1000"),
     "64 clients, wait 50 ms, two cores": ("--batch-timeout-micros", "50000", "--threads", "2"),
 }
 NO_BATCHING = {
-    "64 clients, no batching": WITHOUT,
-    "64 clients, no batching, two cores": (*WITHOUT, "--threads", "2"),
+    "64 clients, no batching": ("--max-batch-size", "1"),
+    "64 clients, no batching, two cores": ("--max-batch-size", "1", "--threads", "2"),
 }
 STARTS = 5
 PAUSE = 0.2

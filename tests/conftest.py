@@ -192,6 +192,7 @@ def tiny_config():
 
 @pytest.fixture(scope="session")
 def tiny_lstm_config():
+    """The same with an LSTM."""
     return make_config("tests/RememberFirst-v0", overrides=TINY_LSTM)
 
 
