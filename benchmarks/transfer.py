@@ -6,7 +6,7 @@
 For every seed the task's Easy size is learned with the memory and the windows of its Medium size,
 which both sizes then share, and Medium from these weights (`pretrained`) and from scratch. Told are the
 environment steps to the first evaluation at .99 of the greatest return, those of the
-small task too. Results go to benchmarks/results/transfer_<task>.json.
+small task too. Results go to benchmarks/results/transfer_<task>.json; seeds that it has are not run again.
 """
 
 import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
@@ -65,8 +65,9 @@ def main() -> None:
     options.add_argument("task", choices=TASKS)
     options.add_argument("--seeds", default="0,1,2")
     given = options.parse_args()
-    path, runs = RESULTS / f"transfer_{given.task}.json", []
-    for seed in map(int, given.seeds.split(",")):
+    path = RESULTS / f"transfer_{given.task}.json"
+    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    for seed in {int(seed) for seed in given.seeds.split(",")} - {run["seed"] for run in runs}:
         runs.append(compare(given.task, seed))
         steps = {
             kind: [run[kind]["solved_at"] for run in runs] for kind in ("small", "scratch", "transferred")
