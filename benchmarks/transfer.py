@@ -67,7 +67,10 @@ def main() -> None:
     given = options.parse_args()
     path = RESULTS / f"transfer_{given.task}.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else []
-    for seed in {int(seed) for seed in given.seeds.split(",")} - {run["seed"] for run in runs}:
+    for seed in map(int, given.seeds.split(",")):
+        if any(run["seed"] == seed for run in runs):
+            print(f"seed {seed} is in {path.name}", flush=True)
+            continue
         runs.append(compare(given.task, seed))
         steps = {
             kind: [run[kind]["solved_at"] for run in runs] for kind in ("small", "scratch", "transferred")
