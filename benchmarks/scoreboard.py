@@ -9,7 +9,8 @@ its own but the number of evaluations, then 100 greedy episodes on environment s
 uses, with and without memory. Baselines that are not tfmem's are run by baselines.py; those in PyTorch need
 an environment of their own, `.venv-peers`, which that file says how to make, and are left out without it.
 Results go to benchmarks/results/scoreboard/<row>.json as each cell finishes, and a cell that is there is
-not run again. `--cores 0,1` runs a cell on each of these processor cores at a time.
+not run again, unless the preset has been changed since. `--cores 0,1` runs a cell on each of these
+processor cores at a time.
 """
 
 import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from machine import provenance
 from scoreboard_page import write_page
-from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, RESULTS, ROWS, Row, results_of
+from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, RESULTS, ROWS, Row, outdated, results_of
 
 HERE = Path(__file__).parent.resolve()  # holds popgym_sizes, memory_chain and frame_stack
 PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
@@ -125,13 +126,14 @@ def measure(rows: tuple[Row, ...], processors: list[int]) -> None:
         finally:
             free.put(processor)
         with lock:
-            keep(row, [*results_of(row), one])
+            others = [r for r in results_of(row) if (r["system"], r["seed"]) != (system, seed)]
+            keep(row, [*others, one])
         print(f"{row.name} {system} seed {seed}: {one['return']:.3f} in {one['wall_s']:.0f} s", flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(len(processors)) as pool:
         cells = []
         for row in rows:
-            there = {(r["system"], r["seed"]) for r in results_of(row)}
+            there = {(r["system"], r["seed"]) for r in results_of(row) if not outdated(row, r)}
             for system in row.systems:
                 if system in PYTORCH and not PEERS.exists():
                     print(f"{row.name}: {system} left out, there is no {PEERS}")

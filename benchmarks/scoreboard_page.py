@@ -3,9 +3,7 @@
 from pathlib import Path
 from statistics import mean, stdev
 
-from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, ROWS, SYSTEMS, Row, results_of
-
-from tfmem.networks import ScanNTMConfig
+from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, ROWS, SYSTEMS, Row, outdated, results_of
 
 DOCS = Path(__file__).parent.parent.resolve() / "docs"
 SOLVED = 0.995  # of the greatest return that there is
@@ -19,14 +17,6 @@ def solved_at(row: Row, one: dict) -> tuple[int, float] | None:
     return (found[0][0], found[0][2]) if found else None
 
 
-def outdated(run: dict) -> bool:
-    """Whether the memory had other heads than the preset gives it now."""
-    core, now = run["config"].get("core", {}), ScanNTMConfig()
-    if core.get("kind") != now.kind:
-        return False
-    return core["read_heads"] != list(now.read_heads) or core["write_heads"] != list(now.write_heads)
-
-
 def line(row: Row, system: str, runs: list[dict]) -> str:
     returns = [r["return"] for r in runs]
     spread = f" ± {stdev(returns):.3f}" if len(returns) > 1 else ""
@@ -37,7 +27,7 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
     return " | ".join(
         [
             f"| {row.title}",
-            SYSTEMS[system] + (" †" if any(map(outdated, runs)) else ""),
+            SYSTEMS[system] + (" †" if any(outdated(row, run) for run in runs) else ""),
             f"{row.steps / 1000:g} k",
             ", ".join(f"{r:.3f}" for r in returns),
             f"{mean(returns):.3f}{spread}",
@@ -63,7 +53,8 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *best*: the greatest of the evaluations during training, averaged over seeds.
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
-- †: measured while the preset's memory had fewer heads, none of which jumped.
+- †: measured with an earlier form of the preset, whose memory had fewer heads, none of which jumped, or whose loss was
+  Huber's, with one hidden layer in place of two ([what was tried](learning.md)).
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
   gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at
   least; tianshou's agent what its own recurrent example sets, with traces of 16 frames in place of 4.

@@ -1,12 +1,14 @@
 """The scoreboard's rows: tasks, budgets, what is published of them, and the results that are there."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfmem.networks import ScanNTMConfig
 from tfmem.recipes import RECIPES, Recipe
-from tfmem.training import PRESETS
+from tfmem.training import PRESETS, TrainConfig
 
 RESULTS = Path(__file__).parent.resolve() / "results" / "scoreboard"
 EPISODES = 100  # that a return is the mean of
@@ -32,6 +34,7 @@ class Row:
     greatest: float | None = 1.0  # return, where there is one
     evaluated_on: tuple[str, ...] = ()  # arguments of the environment in evaluation, key=value
     observed: tuple[tuple[str, Any], ...] = ()  # arguments that show what has to be remembered
+    settings: tuple[str, ...] = ()  # fields of TrainConfig that a recipe sets beside the preset
 
     @property
     def title(self) -> str:
@@ -163,6 +166,7 @@ def of_recipe(recipe: Recipe) -> Row:
         greatest=None,
         evaluated_on=HELD_OUT.get(recipe.name, ()),
         observed=OBSERVED.get(recipe.name, ()),
+        settings=tuple(recipe.settings),
     )
 
 
@@ -184,3 +188,20 @@ PYTORCH = ("recurrent_ppo", "tianshou")
 def results_of(row: Row) -> list[dict]:
     path = RESULTS / f"{row.name}.json"
     return json.loads(path.read_text())["runs"] if path.exists() else []
+
+
+def outdated(row: Row, run: dict) -> bool:
+    """Whether the preset, or the memory's heads, have been changed since the run."""
+    config = run["config"]
+    if "env_id" not in config:  # settings of another library
+        return False
+    core, heads = config["core"], ScanNTMConfig()
+    if core["kind"] == heads.kind and any(
+        core[name] != list(getattr(heads, name)) for name in ("read_heads", "write_heads")
+    ):
+        return True
+    # A field that a run's configuration does not have yet was as its default is.
+    fields = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | config
+    cell = {"core", "env_steps", "checkpoint_interval"} | set(row.settings)
+    preset = PRESETS[row.preset].values
+    return any(fields[name] != value for name, value in preset.items() if name.partition(".")[0] not in cell)

@@ -42,7 +42,7 @@ class StockDqn:
             preprocessing_combiner=keras.layers.Concatenate(),
             input_fc_layer_params=(config.embedding,),
             lstm_size=(128,),
-            output_fc_layer_params=(config.hidden,),
+            output_fc_layer_params=(config.hidden,) * config.hidden_layers,
         )
         self._epsilon = tf.Variable(1.0, trainable=False)
         self._reward_sums = tf.Variable([0.0, 0.0], trainable=False)  # of squares, and how many are not 0

@@ -18,6 +18,7 @@ Writes benchmarks/results/throughput.json.
 import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
 import tfmem.xla  # noqa: F401  # isort: skip  (as the command line does)
 
+import itertools
 import json
 import statistics
 import time
@@ -100,7 +101,8 @@ def products(config: TrainConfig, inputs: int, actions: int) -> int:
         writers * (4 + slots + 2 * width) + readers * (4 + writers + slots)  # of the controller's layers
     )
     memory = slots * width * (readers + 4 * writers) + 5 * slots * (readers + writers)
-    head = (units + readers * width) * config.hidden + config.hidden * (1 + actions)
+    layers = [units + readers * width, *[config.hidden] * config.hidden_layers, 1 + actions]
+    head = sum(before * after for before, after in itertools.pairwise(layers))
     step = inputs * config.embedding + config.embedding * units + units * outputs + memory + head
     return 2 * step * config.batch_size * config.sequence_length * (3 + 1)
 

@@ -20,6 +20,7 @@ BATCH, LENGTH = 3, 9
 CONFIGS = {
     "scan_ntm": NetworkConfig(core=ScanNTMConfig(slots=6, width=4), embedding=8, hidden=8),
     "lstm": NetworkConfig(core=LSTMConfig(units=7), embedding=8, hidden=8),
+    "three hidden layers": NetworkConfig(core=LSTMConfig(units=7), embedding=8, hidden=8, hidden_layers=3),
     "attention": NetworkConfig(core=NoCoreConfig(), attention_window=4, embedding=8, hidden=8),
     "hard attention": NetworkConfig(
         core=NoCoreConfig(), attention_window=4, attention="gumbel", embedding=8, hidden=8
@@ -121,6 +122,19 @@ def test_without_core_and_attention_there_is_no_state():
     q_values, state = network(tf.zeros([2, 5], tf.int64))
     assert q_values.shape == (2, 5, 3)
     assert state == ()
+
+
+def test_hidden_layers_follow_one_another():
+    """Q-values against NumPy: relu of every layer in turn, then the dueling head."""
+    network = build(NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=5, hidden_layers=2))
+    kernels, biases = ([v.numpy() for v in network.variables[i::2]] for i in (0, 1))
+    x = np.eye(4)[[1, 2]]
+    for kernel, bias in zip(kernels[:3], biases[:3], strict=True):  # the encoder's, the two hidden layers'
+        x = np.maximum(x @ kernel + bias, 0)
+    value, advantage = (x @ kernel + bias for kernel, bias in zip(kernels[3:], biases[3:], strict=True))
+    q_values, _ = network(tf.constant([1, 2], tf.int64))
+    expected = value + advantage - advantage.mean(axis=-1, keepdims=True)
+    np.testing.assert_allclose(q_values, expected, atol=1e-5)
 
 
 def test_the_head_is_dueling():

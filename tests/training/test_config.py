@@ -50,6 +50,7 @@ def test_overrides():
         ({"core": "lstm", "core.slots": 8}, "slots"),
         ({"averaging": 1}, r"averaging must be in \[0, 1\)"),
         ({"td_loss": "absolute"}, "td_loss"),
+        ({"hidden_layers": 0}, "hidden_layers must be at least 1"),
         ({"attention": "loud"}, "attention"),
         (
             {"attention": "reinforce"},
@@ -94,5 +95,6 @@ def test_the_control_preset_takes_another_core():
 def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():
     config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": 9}})
     assert (config.sequence_length, config.core.slots, config.collect_steps) == (11, 10, 5)
+    assert config.network.hidden_layers == 2
     lstm = make_config("tests/RememberFirst-v0", overrides={"core": "lstm", "sequence_length": 7})
     assert (lstm.sequence_length, lstm.core) == (7, LSTMConfig())

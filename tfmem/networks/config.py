@@ -77,7 +77,8 @@ class NetworkConfig:
         `tfmem.networks.region_attention.RegionAttention`.
       region_attention_heads: its heads, or how many regions hard attention selects.
       region_attention_entropy: λ of its entropy in the loss.
-      hidden: width of the hidden layer before the dueling head.
+      hidden: width of a hidden layer before the dueling head.
+      hidden_layers: how many of them there are.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
 
@@ -90,6 +91,7 @@ class NetworkConfig:
     region_attention_heads: int = 4
     region_attention_entropy: float = 0.0
     hidden: int = 128
+    hidden_layers: int = 1
     action_mask: bool = False
 
     def __post_init__(self):
@@ -108,4 +110,5 @@ class NetworkConfig:
         require(heads >= 1, "region_attention_heads", heads, "at least 1")
         for name in ("attention_entropy", "region_attention_entropy"):
             require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
-        require(self.hidden >= 1, "hidden", self.hidden, "at least 1")
+        for name in ("hidden", "hidden_layers"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")

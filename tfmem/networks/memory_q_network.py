@@ -85,7 +85,10 @@ class MemoryQNetwork(network.Network):
         self._encoder = encoder
         self._selection_log_prob: tf.Tensor | None = None
         self._stateful = layers
-        self._hidden = keras.layers.Dense(config.hidden, activation="relu", name="hidden")
+        self._hidden = [
+            keras.layers.Dense(config.hidden, activation="relu", name=f"hidden_{i}" if i else "hidden")
+            for i in range(config.hidden_layers)
+        ]
         self._value = keras.layers.Dense(1, name="value")
         self._advantage = keras.layers.Dense(actions, name="advantage")
 
@@ -162,7 +165,8 @@ class MemoryQNetwork(network.Network):
             x, own = self._remember(layer, x, own, reset, training)
             state |= own
         self._selection_log_prob = self._drawn(outer)
-        x = self._hidden(x)
+        for hidden in self._hidden:
+            x = hidden(x)
         advantage = self._advantage(x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
         if self._masks_actions:

@@ -42,6 +42,7 @@ class TrainConfig:
       region_attention_heads: see `tfmem.networks.NetworkConfig`.
       region_attention_entropy: see `tfmem.networks.NetworkConfig`.
       hidden: see `tfmem.networks.NetworkConfig`.
+      hidden_layers: see `tfmem.networks.NetworkConfig`.
       gamma: discount.
       n_step: rewards in a return before it bootstraps.
       double_q: double Q-learning.
@@ -96,6 +97,7 @@ class TrainConfig:
     region_attention_heads: int = 4
     region_attention_entropy: float = 0.0
     hidden: int = 128
+    hidden_layers: int = 1
     gamma: float = 0.99
     n_step: int = 1
     double_q: bool = True
@@ -186,6 +188,7 @@ class TrainConfig:
             region_attention_heads=self.region_attention_heads,
             region_attention_entropy=self.region_attention_entropy,
             hidden=self.hidden,
+            hidden_layers=self.hidden_layers,
             action_mask=self.action_mask,
         )
 
@@ -287,7 +290,16 @@ _CONTROL = {
 PRESETS: dict[str, Preset] = {
     # What was seen has to be recalled later, and actions do not decide what is seen: a short horizon removes
     # variance and costs nothing.
-    "recall": Preset({"gamma": 0.5}, _whole_episodes),
+    "recall": Preset(
+        {
+            "gamma": 0.5,
+            # Which of many answers is likeliest: their medians are all the same.
+            "td_loss": "squared",
+            # What was read may have to be told apart finely, as a count from the next.
+            "hidden_layers": 2,
+        },
+        _whole_episodes,
+    ),
     "control": Preset(_CONTROL),
     # Screens, or boards drawn as images, with something that a single one does not show.
     "atari": Preset(
