@@ -76,8 +76,8 @@ ROWS = (
     Row("autoencode_medium", popgym("AutoencodeMedium"), 800_000, -0.420, POPGYM),
     Row("autoencode_hard", popgym("AutoencodeHard"), 1_500_000, -0.448, POPGYM),
     Row("count_recall_easy", popgym("CountRecallEasy"), 1_000_000, 0.575, MEMOROIDS),
-    Row("count_recall_medium", popgym("CountRecallMedium"), 2_000_000, -0.519, POPGYM),
-    Row("count_recall_hard", popgym("CountRecallHard"), 2_000_000, -0.470, POPGYM),
+    Row("count_recall_medium", popgym("CountRecallMedium"), 1_000_000, -0.519, POPGYM),
+    Row("count_recall_hard", popgym("CountRecallHard"), 1_000_000, -0.470, POPGYM),
     Row(
         "repeat_previous_10_256",
         "popgym_sizes:RepeatPrevious-v0",
