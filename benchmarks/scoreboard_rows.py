@@ -1,8 +1,7 @@
 """The scoreboard's rows: tasks, budgets, what is published of them, and the results that are there."""
 
-import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +200,7 @@ def outdated(row: Row, run: dict) -> bool:
     ):
         return True
     # A field that a run's configuration does not have yet was as its default is.
-    fields = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | config
+    then = {field.name: field.default for field in fields(TrainConfig)} | config
     cell = {"core", "env_steps", "checkpoint_interval"} | set(row.settings)
     preset = PRESETS[row.preset].values
-    return any(fields[name] != value for name, value in preset.items() if name.partition(".")[0] not in cell)
+    return any(then[name] != value for name, value in preset.items() if name.partition(".")[0] not in cell)
