@@ -12,7 +12,7 @@ from tests.conftest import TINY
 from tfmem.training import Interrupted, make_config, train
 
 OFTEN = {**TINY, "checkpoint_interval": 400, "env_steps": 800}
-LAYERS = {"encoder", "hidden", "value", "advantage"}
+LAYERS = {"encoder", "hidden", "hidden_1", "value", "advantage"}
 
 
 def events_of(folder):
