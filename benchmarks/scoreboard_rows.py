@@ -194,13 +194,14 @@ def outdated(row: Row, run: dict) -> bool:
     config = run["config"]
     if "env_id" not in config:  # settings of another library
         return False
+    preset = PRESETS[row.preset].values
     core, heads = config["core"], ScanNTMConfig()
-    if core["kind"] == heads.kind and any(
-        core[name] != list(getattr(heads, name)) for name in ("read_heads", "write_heads")
+    if core["kind"] == heads.kind and (
+        any(core[name] != list(getattr(heads, name)) for name in ("read_heads", "write_heads"))
+        or core.get("jumps", True) != preset.get("core.jumps", True)
     ):
         return True
     # A field that a run's configuration does not have yet was as its default is.
     then = {field.name: field.default for field in fields(TrainConfig)} | config
     cell = {"core", "env_steps", "checkpoint_interval"} | set(row.settings)
-    preset = PRESETS[row.preset].values
     return any(then[name] != value for name, value in preset.items() if name.partition(".")[0] not in cell)

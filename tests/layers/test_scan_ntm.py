@@ -46,6 +46,7 @@ VARIANTS = {
     "vector erase": {},
     "scalar erase": {"erase": "scalar"},
     "content reads": {"read_heads": ("content", "back", "any")},
+    "no jumps": {"jumps": False},
 }
 EXECUTIONS = [
     *(("scan", variant) for variant in VARIANTS),
@@ -255,7 +256,8 @@ def test_content_reads_find_what_was_written():
         ({"width": 0}, "width and controller_units must be at least 1, not 0 and 64"),
         ({"read_heads": "forward"}, "read_heads must name a favourite mode for each head"),
         ({"write_heads": ()}, "write_heads must name a favourite mode for each head"),
-        ({"read_heads": ("contnt",)}, "write, content, jump, any; not 'contnt'"),
+        ({"read_heads": ("contnt",)}, "write, jump, content, any; not 'contnt'"),
+        ({"read_heads": ("jump",), "jumps": False}, "write, content, any; not 'jump'"),
         ({"erase": "none"}, "erase must be 'vector' or 'scalar'"),
         ({"read_heads": ("sideways",)}, "favourite mode must be one of stay, forward"),
         ({"write_heads": ("write",)}, "favourite mode must be one of"),
@@ -271,14 +273,29 @@ def test_the_initial_state_of_an_unbuilt_layer_is_refused():
         ScanNTM(slots=4, width=2).get_initial_state(1)
 
 
-ERASED = [("forward", 1 / (1 + np.exp(-1))), ("jump", 1 / (1 + np.exp(2)))]
+ERASED = [("forward", 1 / (1 + np.exp(-1))), ("jump", 1 / (1 + np.exp(2))), ("stay", 1 / 6)]
 
 
 @pytest.mark.parametrize(("head", "erased"), ERASED)
-def test_a_head_that_jumps_erases_little_at_first(head, erased):
+def test_heads_that_jump_or_stay_erase_little_at_first(head, erased):
     made = ScanNTM(6, 3, write_heads=(head,))
     made.build([None, None, 4])
     state = {**made.get_initial_state(1), "memory": tf.ones([1, 6, 3])}
     _, state = made(tf.zeros([1, 1, 4]), initial_state=state)
     # Where the head writes sums to 1 over the slots, and of inputs 0 nothing is added.
     np.testing.assert_allclose(tf.reduce_sum(1 - state["memory"], axis=1), np.full([1, 3], erased), rtol=1e-5)
+
+
+def test_heads_that_move_start_far_apart_and_those_that_stay_behind_the_first():
+    made = ScanNTM(10, 3, write_heads=("forward", "stay", "jump", "stay"))
+    made.build([None, None, 4])
+    starts = made.get_initial_state(1)["write_weights"][0].numpy()
+    np.testing.assert_array_equal(starts.argmax(-1), [0, 9, 5, 8])
+
+
+def test_a_read_head_goes_to_the_write_head_that_it_favours():
+    made = ScanNTM(10, 3, read_heads=("write", "write_2"), write_heads=("forward", "stay"))
+    made.build([None, None, 4])
+    state = {**made.get_initial_state(1), "memory": tf.ones([1, 10, 3])}
+    _, state = made(tf.zeros([1, 1, 4]), initial_state=state)
+    np.testing.assert_array_equal(state["read_weights"][0].numpy().argmax(-1), [1, 9])

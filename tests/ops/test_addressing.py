@@ -80,11 +80,10 @@ def test_weights_remain_a_distribution():
 
 
 def test_forward_goes_to_the_next_slot_and_around_the_ring():
-    forward = tf.one_hot([[1]], 4)
-    nowhere = tf.zeros([1, 1, SLOTS])
+    forward = tf.one_hot([[1]], 3)
     weights = tf.one_hot([[SLOTS - 2]], SLOTS)
     visited = []
     for _ in range(3):
-        weights = advance(weights, forward, nowhere)
+        weights = advance(weights, forward)
         visited.append(int(tf.argmax(weights[0, 0])))
     assert visited == [SLOTS - 1, 0, 1]

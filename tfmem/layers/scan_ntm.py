@@ -65,10 +65,12 @@ class ScanNTM(keras.layers.Layer):
       slots: N, the number of memory slots; at least 2.
       width: D, the numbers in a slot.
       read_heads: the favourite mode of each read head at initialisation: `"stay"`, `"forward"`, `"back"`,
-        `"write"` (go to where the first write head is), `"content"`, `"jump"`, or `"any"` for none. Read
-        heads have the content mode when it is the favourite of one of them.
-      write_heads: the same for each write head, without `"write"`. One that jumps erases little at first.
+        `"write"` (go to where the first write head is), `"write_2"` and so on, `"content"`, `"jump"`, or
+        `"any"` for none. Read heads have the content mode when it is the favourite of one of them.
+      write_heads: one of `"stay"`, `"forward"`, `"back"`, `"jump"` and `"any"` for each write head. One that
+        stays, or jumps, erases little at first.
       controller_units: width of `h_t`.
+      jumps: heads have the jump mode. Naming slots is a good part of a step's arithmetic.
       erase: `"vector"`, an erase strength for each number in a slot, or `"scalar"`, one for the slot, such
         that all heads together leave at least .001 of it.
       execution: `"auto"`, `"loop"`, `"scan"` or `"chunked"`.
@@ -96,6 +98,7 @@ class ScanNTM(keras.layers.Layer):
         read_heads: Sequence[str] = ("forward", "forward", "back", "write", "any"),
         write_heads: Sequence[str] = ("forward",),
         controller_units: int = 64,
+        jumps: bool = True,
         erase: Erase = "vector",
         execution: Execution = "auto",
         **kwargs,
@@ -119,6 +122,7 @@ class ScanNTM(keras.layers.Layer):
         self.read_heads = tuple(read_heads)
         self.write_heads = tuple(write_heads)
         self.controller_units = controller_units
+        self.jumps = jumps
         self.erase = erase
         self.execution = execution
         self._reads_content = "content" in self.read_heads
@@ -142,13 +146,14 @@ class ScanNTM(keras.layers.Layer):
     @property
     def write_modes(self) -> tuple[str, ...]:
         """The names of a write head's modes, in the order of `Controls.write_modes`' last axis."""
-        return (*MOVES, "jump")
+        return (*MOVES, *(("jump",) if self.jumps else ()))
 
     @property
     def read_modes(self) -> tuple[str, ...]:
         """The names of a read head's modes; `write`, `write_2` and so on go to where a write head is."""
         places = ("write", *(f"write_{i}" for i in range(2, len(self.write_heads) + 1)))
-        return (*MOVES, *places, *(("content",) if self._reads_content else ()), "jump")
+        content = ("content",) if self._reads_content else ()
+        return (*MOVES, *places, *content, *(("jump",) if self.jumps else ()))
 
     @property
     def output_width(self) -> int:
@@ -165,25 +170,19 @@ class ScanNTM(keras.layers.Layer):
         }
 
     def build(self, input_shape):
-        writers, readers = len(self.write_heads), len(self.read_heads)
         with tf.name_scope("controller"):
             self._controller.build(input_shape)
         self.temperature = self.add_weight(name="temperature", shape=[], initializer="ones", trainable=False)
         self._initial_memory = self.add_weight(
             name="initial_memory", shape=[self.slots, self.width], initializer="zeros"
         )
-        # A ring has no first slot, so write heads may start anywhere, as sharp as they can: evenly
-        # spaced. Where the readers have to start relative to them is for learning to find.
-        spaced = np.zeros([writers, self.slots], np.float32)
-        spaced[np.arange(writers), np.arange(writers) * self.slots // writers] = 1.0
+        first = np.eye(self.slots, dtype=np.float32)[first_slots(self.write_heads, self.slots)]
         self._write_start = self.add_weight(
-            name="write_start",
-            shape=spaced.shape,
-            initializer=keras.initializers.Constant(spaced),
+            name="write_start", shape=first.shape, initializer=keras.initializers.Constant(first)
         )
         self._read_start = self.add_weight(
             name="read_start",
-            shape=[readers, self.slots],
+            shape=[len(self.read_heads), self.slots],
             initializer=keras.initializers.RandomNormal(stddev=0.1),
         )
         super().build(input_shape)
@@ -257,10 +256,14 @@ class ScanNTM(keras.layers.Layer):
         return tf.cast(ops.content_weights(*(tf.cast(z, wide) for z in (memory, c.key, c.strength))), dtype)
 
     def _transition(self, c: Controls, state: State) -> tuple[tf.Tensor, State]:
-        write_weights = ops.advance(state["write_weights"], c.write_modes, c.write_jump)
+        write_weights = ops.advance(state["write_weights"], c.write_modes, _given(c.write_jump))
         memory = ops.write(state["memory"], write_weights, c.erase, c.add)
         read_weights = ops.advance(
-            state["read_weights"], c.read_modes, c.read_jump, write_weights, self._content(c, memory)
+            state["read_weights"],
+            c.read_modes,
+            _given(c.read_jump),
+            write_weights,
+            self._content(c, memory),
         )
         y = self._output(c.hidden, ops.read(memory, read_weights))
         return y, {
@@ -287,7 +290,7 @@ class ScanNTM(keras.layers.Layer):
                 state[head], *places, reset_mask=reset_mask, reset_weights=initial[head]
             )
 
-        write_weights = advance("write_weights", c.write_modes, c.write_jump)
+        write_weights = advance("write_weights", c.write_modes, _given(c.write_jump))
         decay, update = ops.erase_and_add(write_weights, c.erase, c.add)
         memory = ops.linear_recurrence(
             tf.broadcast_to(decay, tf.shape(update)),
@@ -297,7 +300,7 @@ class ScanNTM(keras.layers.Layer):
             reset_value=initial["memory"],
         )
         read_weights = advance(
-            "read_weights", c.read_modes, c.read_jump, write_weights, self._content(c, memory)
+            "read_weights", c.read_modes, _given(c.read_jump), write_weights, self._content(c, memory)
         )
         y = self._output(c.hidden, ops.read(memory, read_weights))
         return y, {
@@ -314,8 +317,8 @@ class ScanNTM(keras.layers.Layer):
             write_modes, write_jump, read_modes, read_jump, *reset = inputs
             if reset:
                 previous = _where_reset(reset[0], first, previous)
-            write_weights = ops.advance(previous["write_weights"], write_modes, write_jump)
-            read_weights = ops.advance(previous["read_weights"], read_modes, read_jump, write_weights)
+            write_weights = ops.advance(previous["write_weights"], write_modes, _given(write_jump))
+            read_weights = ops.advance(previous["read_weights"], read_modes, _given(read_jump), write_weights)
             moved = {"read_weights": read_weights, "write_weights": write_weights}
             return moved, moved
 
@@ -346,9 +349,29 @@ class ScanNTM(keras.layers.Layer):
             "read_heads": list(self.read_heads),
             "write_heads": list(self.write_heads),
             "controller_units": self.controller_units,
+            "jumps": self.jumps,
             "erase": self.erase,
             "execution": self.execution,
         }
+
+
+def first_slots(write_heads: Sequence[str], slots: int) -> list[int]:
+    """The slot that each write head is on at first.
+
+    A ring has no first slot, so write heads may start anywhere, as sharp as they can: those that move evenly
+    spaced, those that stay where a head that moves forward from the first slot comes to last. Where the
+    readers have to start relative to them is for learning to find.
+    """
+    staying = [head == "stay" for head in write_heads]
+    moving = len(write_heads) - sum(staying)
+    return [
+        (slots - 1 - sum(staying[:i])) % slots if stays else (i - sum(staying[:i])) * slots // moving
+        for i, stays in enumerate(staying)
+    ]
+
+
+def _given(jump: tf.Tensor | tuple) -> tf.Tensor | None:
+    return jump if tf.is_tensor(jump) else None
 
 
 def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:

@@ -1,5 +1,6 @@
 """A ScanNTM's controller: what it says of a step, and what it tells its heads to do at first."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,9 +15,9 @@ from tfmem.ops.addressing import MOVES
 # slot, so what is written stays separate. See docs/learning.md.
 FAVOURITE_LOGIT = 5.0
 JUMP_LOGIT = -2.0
-# Biases of the erase strengths, before their sigmoid, where not 1: a head that jumps comes back to what it
+# Bias of the erase strengths, before their sigmoid, and of a head's that jumps: it comes back to what it
 # wrote, as to a count that it keeps there, and adds to it.
-FIRST_ERASE = {"jump": -2.0}
+ERASE_BIAS, JUMP_ERASE_BIAS = 1.0, -2.0
 # Bias of a content look-up's key strength, before softplus.
 FIRST_STRENGTH = 5.0
 # All write heads together leave this share of a slot at least, where `chunked_read` is exact.
@@ -27,12 +28,12 @@ class Controls(NamedTuple):
     """What a `ScanNTM`'s controller says at each step; leading axes `[B]` or `[B, T]`."""
 
     hidden: tf.Tensor  # [..., controller_units]
-    write_modes: tf.Tensor  # [..., W, 4]
-    write_jump: tf.Tensor  # [..., W, N]
-    read_modes: tf.Tensor  # [..., R, 4 + W], one more with content reads
-    read_jump: tf.Tensor  # [..., R, N]
+    write_modes: tf.Tensor  # [..., W, 3], one more with jumps
+    read_modes: tf.Tensor  # [..., R, 3 + W], one more with content reads, and one with jumps
     erase: tf.Tensor  # [..., W, D], or [..., W, 1]: one strength for a whole slot
     add: tf.Tensor  # [..., W, D]
+    write_jump: tf.Tensor | tuple = ()  # [..., W, N] with jumps
+    read_jump: tf.Tensor | tuple = ()  # [..., R, N] with jumps
     key: tf.Tensor | tuple = ()  # [..., R, D] with content reads
     strength: tf.Tensor | tuple = ()  # [..., R] with content reads
 
@@ -52,27 +53,37 @@ def hold(c: Controls, mask: tf.Tensor) -> Controls:
     )
 
 
-def mode_biases(favourites: Sequence[str], modes: Sequence[str], allowed: Sequence[str]) -> np.ndarray:
+def mode_biases(favourites: Sequence[str], modes: Sequence[str], others: Sequence[str] = ()) -> np.ndarray:
     """Initial logits of H heads' modes, `[H, modes]`.
 
     Args:
       favourites: the favourite mode of each head, or `"any"`.
-      modes: the names of the modes, the last of them `"jump"`.
-      allowed: what may be a favourite.
+      modes: the names of the modes.
+      others: modes that the head would have, were they a favourite: for the error's message.
 
     Raises:
       ValueError: on a favourite that may be none.
     """
     biases = np.zeros([len(favourites), len(modes)], np.float32)
-    biases[:, -1] = JUMP_LOGIT
+    biases[:, [mode == "jump" for mode in modes]] = JUMP_LOGIT
     for bias, favourite in zip(biases, favourites, strict=True):
-        if favourite not in allowed:
-            raise ValueError(
-                f"a head's favourite mode must be one of {', '.join(allowed)}; not {favourite!r}"
-            )
+        if favourite not in (*modes, "any"):
+            known = ", ".join(dict.fromkeys([*modes, *others, "any"]))
+            raise ValueError(f"a head's favourite mode must be one of {known}; not {favourite!r}")
         if favourite != "any":
             bias[modes.index(favourite)] = FAVOURITE_LOGIT
     return biases
+
+
+def erase_bias(favourite: str, slots: int) -> float:
+    """The initial logit of a write head's erase strength.
+
+    A head that stays adds up what it sees: it erases 1/N of its slot in a step, so that of what the first of
+    N steps wrote, the last finds a third.
+    """
+    if favourite == "stay":
+        return -math.log(slots - 1)
+    return JUMP_ERASE_BIAS if favourite == "jump" else ERASE_BIAS
 
 
 class Controller(keras.layers.Layer):
@@ -116,16 +127,16 @@ class Controller(keras.layers.Layer):
         self._units = units
         self._slots = slots
         self._width = width
+        self._write_heads = tuple(write_heads)
         self._writers = len(write_heads)
         self._readers = len(read_heads)
         self._scalar_erase = erase == "scalar"
         self._looks_up = "content" in read_modes
-        self._write_mode_bias = mode_biases(write_heads, write_modes, [*MOVES, "jump", "any"])
-        self._read_mode_bias = mode_biases(
-            read_heads, read_modes, [*MOVES, "write", "content", "jump", "any"]
-        )
+        self._jumps = "jump" in read_modes
+        self._write_mode_bias = mode_biases(write_heads, write_modes)
+        self._read_mode_bias = mode_biases(read_heads, read_modes, ["content"])
         self._erase_bias = np.repeat(
-            [FIRST_ERASE.get(head, 1.0) for head in write_heads], 1 if self._scalar_erase else width
+            [erase_bias(head, slots) for head in write_heads], 1 if self._scalar_erase else width
         )
 
     def build(self, input_shape):
@@ -143,10 +154,19 @@ class Controller(keras.layers.Layer):
         self._hidden = dense("hidden", self._units, input_shape[-1], activation="tanh")
         self._write_modes = biased("write_modes", self._write_mode_bias, kernel_initializer="zeros")
         self._read_modes = biased("read_modes", self._read_mode_bias, kernel_initializer="zeros")
-        self._write_jump = dense("write_jump", self._writers * self._slots)
-        self._read_jump = dense("read_jump", self._readers * self._slots)
+        if self._jumps:
+            self._write_jump = dense("write_jump", self._writers * self._slots)
+            self._read_jump = dense("read_jump", self._readers * self._slots)
         self._erase = biased("erase", self._erase_bias, activation="sigmoid")
-        self._add = dense("add", self._writers * self._width)
+        # What a head that stays adds up grows with the sequence, and would drown what others read: so it adds
+        # nothing at first.
+        moves = np.repeat([head != "stay" for head in self._write_heads], self._width)
+        glorot = keras.initializers.GlorotUniform()
+        self._add = dense(
+            "add",
+            self._writers * self._width,
+            kernel_initializer=lambda shape, dtype=None: glorot(shape, dtype) * tf.cast(moves, dtype),
+        )
         if self._looks_up:
             self._key = dense("key", self._readers * self._width)
             self._strength = biased("strength", np.full([self._readers], FIRST_STRENGTH))
@@ -160,9 +180,14 @@ class Controller(keras.layers.Layer):
             shape = tf.concat([tf.shape(y)[:-1], [heads, y.shape[-1] // heads]], axis=0)
             return tf.ensure_shape(tf.reshape(y, shape), [*y.shape[:-1], heads, y.shape[-1] // heads])
 
-        content = {}
+        places = {}
+        if self._jumps:
+            places |= {
+                "write_jump": tf.nn.softmax(by_head(self._write_jump, self._writers)),
+                "read_jump": tf.nn.softmax(by_head(self._read_jump, self._readers)),
+            }
         if self._looks_up:
-            content = {
+            places |= {
                 "key": by_head(self._key, self._readers),
                 "strength": tf.nn.softplus(by_head(self._strength, self._readers))[..., 0],
             }
@@ -170,10 +195,8 @@ class Controller(keras.layers.Layer):
         return Controls(
             hidden=hidden,
             write_modes=tf.nn.softmax(by_head(self._write_modes, self._writers) / temperature),
-            write_jump=tf.nn.softmax(by_head(self._write_jump, self._writers)),
             read_modes=tf.nn.softmax(by_head(self._read_modes, self._readers) / temperature),
-            read_jump=tf.nn.softmax(by_head(self._read_jump, self._readers)),
             erase=(1.0 - LEAST_KEPT ** (1.0 / self._writers)) * erase if self._scalar_erase else erase,
             add=by_head(self._add, self._writers),
-            **content,
+            **places,
         )

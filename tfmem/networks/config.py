@@ -17,17 +17,19 @@ class ScanNTMConfig:
     kind: Literal["scan_ntm"] = "scan_ntm"
     slots: int = 32
     width: int = 16
-    read_heads: tuple[str, ...] = ("forward", "forward", "back", "stay", "write", "any", "jump")
-    write_heads: tuple[str, ...] = ("forward", "jump")
+    read_heads: tuple[str, ...] = ("forward", "forward", "back", "stay", "write", "any", "write_2")
+    write_heads: tuple[str, ...] = ("forward", "stay")
     controller_units: int = 64
+    jumps: bool = True
 
     def __post_init__(self):
         require(self.slots >= 2, "core.slots", self.slots, "at least 2")
         require(self.width >= 1, "core.width", self.width, "at least 1")
         require(self.controller_units >= 1, "core.controller_units", self.controller_units, "at least 1")
-        moves = ("stay", "forward", "back", "jump", "any")
+        moves = ("stay", "forward", "back", *(("jump",) if self.jumps else ()), "any")
+        places = ("write", *(f"write_{i}" for i in range(2, len(self.write_heads) + 1)))
         for name, heads, modes in (
-            ("core.read_heads", self.read_heads, (*moves, "write", "content")),
+            ("core.read_heads", self.read_heads, (*moves, *places, "content")),
             ("core.write_heads", self.write_heads, moves),
         ):
             valid = len(heads) >= 1 and all(head in modes for head in heads)

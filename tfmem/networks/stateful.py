@@ -146,6 +146,7 @@ def stateful_layers(config: NetworkConfig) -> list[keras.layers.Layer]:
                 read_heads=core.read_heads,
                 write_heads=core.write_heads,
                 controller_units=core.controller_units,
+                jumps=core.jumps,
                 name="scan_ntm",
             )
         )

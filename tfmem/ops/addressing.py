@@ -25,22 +25,25 @@ MOVES = ("stay", "forward", "back")
 
 
 def _named_slots(
-    modes: tf.Tensor, jump: tf.Tensor, write_weights: tf.Tensor | None, content: tf.Tensor | None
-) -> tf.Tensor:
-    """The part of the new weights that does not depend on the old ones: `[..., H, N]`."""
-    named = modes[..., -1:] * jump
+    modes: tf.Tensor, jump: tf.Tensor | None, write_weights: tf.Tensor | None, content: tf.Tensor | None
+) -> list[tf.Tensor]:
+    """What of the new weights does not depend on the old ones: the terms of a sum, `[..., H, N]` each."""
+    named, mode = [], len(MOVES)
     if write_weights is not None:
         writers = write_weights.shape[-2]
-        named += tf.matmul(modes[..., len(MOVES) : len(MOVES) + writers], write_weights)
-    if content is not None:
-        named += modes[..., -2:-1] * content
+        named.append(tf.matmul(modes[..., mode : mode + writers], write_weights))
+        mode += writers
+    for places in (content, jump):
+        if places is not None:
+            named.append(modes[..., mode : mode + 1] * places)
+            mode += 1
     return named
 
 
 def advance(
     weights: tf.Tensor,
     modes: tf.Tensor,
-    jump: tf.Tensor,
+    jump: tf.Tensor | None = None,
     write_weights: tf.Tensor | None = None,
     content: tf.Tensor | None = None,
 ) -> tf.Tensor:
@@ -48,8 +51,8 @@ def advance(
 
     Args:
       weights: `[..., H, N]`, the weights before the step.
-      modes: `[..., H, 4 + W]`, distributions over the modes, W = 0 without `write_weights`; one more with
-        `content`.
+      modes: `[..., H, 3 + W]`, distributions over the modes, W = 0 without `write_weights`; one more with
+        `content`, and one with `jump`.
       jump: `[..., H, N]`, distributions over slots.
       write_weights: `[..., W, N]`, where the write heads are after this step.
       content: `[..., H, N]`, what each head looks up in this step.
@@ -57,18 +60,18 @@ def advance(
     Returns:
       `[..., H, N]`, the weights after the step.
     """
-    return (
+    moved = (
         modes[..., 0:1] * weights
         + modes[..., 1:2] * tf.roll(weights, 1, axis=-1)
         + modes[..., 2:3] * tf.roll(weights, -1, axis=-1)
-        + _named_slots(modes, jump, write_weights, content)
     )
+    return sum(_named_slots(modes, jump, write_weights, content), moved)
 
 
 def advance_sequence(
     initial: tf.Tensor,
     modes: tf.Tensor,
-    jump: tf.Tensor,
+    jump: tf.Tensor | None = None,
     write_weights: tf.Tensor | None = None,
     content: tf.Tensor | None = None,
     *,
@@ -79,7 +82,7 @@ def advance_sequence(
 
     Args:
       initial: `[B, H, N]`, the weights before the first step.
-      modes: `[B, T, H, 4 + W]`, or one more with `content`.
+      modes: `[B, T, H, 3 + W]`, one more with `content`, and one with `jump`.
       jump: `[B, T, H, N]`.
       write_weights: `[B, T, W, N]`.
       content: `[B, T, H, N]`.
@@ -89,8 +92,9 @@ def advance_sequence(
     Returns:
       `[B, T, H, N]`, the weights after every step.
     """
-    slots, dtype = jump.shape[-1], modes.dtype
-    named = _named_slots(modes, jump, write_weights, content)
+    slots, dtype = initial.shape[-1], modes.dtype
+    shape = tf.concat([tf.shape(modes)[:-1], [slots]], axis=0)
+    named = sum(_named_slots(modes, jump, write_weights, content), tf.zeros(shape, dtype))
     if dtype.size < 4:  # Fourier transforms take no 16-bit numbers.
         modes, named, initial = (tf.cast(z, tf.float32) for z in (modes, named, initial))
     frequencies = tf.constant(2 * np.pi / slots * np.arange(slots // 2 + 1), modes.dtype)
