@@ -180,7 +180,7 @@ class Controller(keras.layers.Layer):
             shape = tf.concat([tf.shape(y)[:-1], [heads, y.shape[-1] // heads]], axis=0)
             return tf.ensure_shape(tf.reshape(y, shape), [*y.shape[:-1], heads, y.shape[-1] // heads])
 
-        places = {}
+        places: dict[str, tf.Tensor] = {}
         if self._jumps:
             places |= {
                 "write_jump": tf.nn.softmax(by_head(self._write_jump, self._writers)),
