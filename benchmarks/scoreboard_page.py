@@ -53,8 +53,8 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *best*: the greatest of the evaluations during training, averaged over seeds.
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
-- †: measured with an earlier form of the preset, whose memory had fewer heads, none of which jumped, or whose loss was
-  Huber's, with one hidden layer in place of two ([what was tried](learning.md)).
+- †: measured with an earlier form of the preset: other heads, Huber's loss, or one hidden layer
+  ([what was tried](learning.md)).
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
   gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at
   least; tianshou's agent what its own recurrent example sets, with traces of 16 frames in place of 4.
