@@ -194,14 +194,17 @@ def outdated(row: Row, run: dict) -> bool:
     config = run["config"]
     if "env_id" not in config:  # settings of another library
         return False
-    preset = PRESETS[row.preset].values
+    preset = PRESETS[row.preset]
+    values = preset.values
+    if preset.by_episode:
+        values = values | preset.by_episode(config["sequence_length"] - 1)
     core, heads = config["core"], ScanNTMConfig()
     if core["kind"] == heads.kind and (
         any(core[name] != list(getattr(heads, name)) for name in ("read_heads", "write_heads"))
-        or core.get("jumps", True) != preset.get("core.jumps", True)
+        or core.get("jumps", True) != values.get("core.jumps", True)
     ):
         return True
     # A field that a run's configuration does not have yet was as its default is.
     then = {field.name: field.default for field in fields(TrainConfig)} | config
     cell = {"core", "env_steps", "checkpoint_interval"} | set(row.settings)
-    return any(then[name] != value for name, value in preset.items() if name.partition(".")[0] not in cell)
+    return any(then[name] != value for name, value in values.items() if name.partition(".")[0] not in cell)

@@ -49,6 +49,8 @@ def compare(task: str, seed: int) -> dict:
         "sequence_length": large.sequence_length,
         "core.slots": large.core.slots,
         "collect_steps": large.collect_steps,
+        "batch_size": large.batch_size,
+        "updates": large.updates,
         "env_steps": small_steps,
     }
     small = make_config(f"popgym-{family}Easy-v0", overrides={**shared, **fitted})

@@ -256,11 +256,18 @@ class Preset:
 
 
 def _whole_episodes(frames: int) -> dict[str, Any]:
-    """A window holds an episode, the memory a slot for each of its frames; learning twice an episode."""
+    """A window holds an episode, the memory a slot for each of its frames; learning twice an episode.
+
+    64 windows a round, in updates of about 832 frames: of long episodes a few are enough for an update, and
+    more updates teach more.
+    """
+    windows = min(16, max(4, 832 // frames))
     return {
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
         "collect_steps": max(1, frames // 2),
+        "batch_size": windows,
+        "updates": 64 // windows,
     }
 
 
