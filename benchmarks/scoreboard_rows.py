@@ -59,7 +59,7 @@ ROWS = (
         "repeat_previous_easy", popgym("RepeatPreviousEasy"), 50_000, 1.0, POPGYM, seeds=5, systems=BASELINES
     ),
     Row("repeat_first_easy", popgym("RepeatFirstEasy"), 50_000, 1.0, MEMOROIDS, seeds=5),
-    Row("repeat_first_medium", popgym("RepeatFirstMedium"), 1_200_000, 1.0, POPGYM),
+    Row("repeat_first_medium", popgym("RepeatFirstMedium"), 400_000, 1.0, POPGYM),
     Row(
         "repeat_previous_2_10",
         "popgym_sizes:RepeatPrevious-v0",
