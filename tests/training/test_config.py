@@ -17,7 +17,7 @@ def test_json_round_trip(preset, core):
 
 def test_overrides():
     assert make_config("CartPole-v1", overrides={"core": "lstm", "core.units": 5}).core == LSTMConfig(units=5)
-    assert make_config("CartPole-v1", overrides={"core.slots": 5}).core == ScanNTMConfig(slots=5)
+    assert make_config("CartPole-v1", overrides={"core.slots": 5}).core.slots == 5
     assert make_config("CartPole-v1", overrides={"gamma": 1}).gamma == 1.0
 
 
@@ -95,6 +95,12 @@ def test_the_control_preset_takes_another_core():
 def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():
     config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": 9}})
     assert (config.sequence_length, config.core.slots, config.collect_steps) == (11, 10, 5)
-    assert config.network.hidden_layers == 2
+    assert (config.network.hidden_layers, config.core.jumps) == (2, False)
     lstm = make_config("tests/RememberFirst-v0", overrides={"core": "lstm", "sequence_length": 7})
     assert (lstm.sequence_length, lstm.core) == (7, LSTMConfig())
+
+
+@pytest.mark.parametrize(("length", "windows", "updates"), [(9, 16, 4), (100, 8, 8), (500, 4, 16)])
+def test_the_recall_preset_updates_from_fewer_windows_of_long_episodes(length, windows, updates):
+    config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})
+    assert (config.batch_size, config.updates) == (windows, updates)

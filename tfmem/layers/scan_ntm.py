@@ -70,10 +70,10 @@ class ScanNTM(keras.layers.Layer):
       write_heads: one of `"stay"`, `"forward"`, `"back"`, `"jump"` and `"any"` for each write head. One that
         stays, or jumps, erases little at first.
       controller_units: width of `h_t`.
-      jumps: heads have the jump mode. Naming slots is a good part of a step's arithmetic.
       erase: `"vector"`, an erase strength for each number in a slot, or `"scalar"`, one for the slot, such
         that all heads together leave at least .001 of it.
       execution: `"auto"`, `"loop"`, `"scan"` or `"chunked"`.
+      jumps: whether heads have the jump mode. Naming slots is a good part of a step's arithmetic.
 
     Call arguments:
       x: `[B, T, F]`, T at least 1.
@@ -98,9 +98,9 @@ class ScanNTM(keras.layers.Layer):
         read_heads: Sequence[str] = ("forward", "forward", "back", "write", "any"),
         write_heads: Sequence[str] = ("forward",),
         controller_units: int = 64,
-        jumps: bool = True,
         erase: Erase = "vector",
         execution: Execution = "auto",
+        jumps: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -122,9 +122,9 @@ class ScanNTM(keras.layers.Layer):
         self.read_heads = tuple(read_heads)
         self.write_heads = tuple(write_heads)
         self.controller_units = controller_units
-        self.jumps = jumps
         self.erase = erase
         self.execution = execution
+        self.jumps = jumps
         self._reads_content = "content" in self.read_heads
         can_chunk = erase == "scalar" and not self._reads_content
         if execution == "chunked" and not can_chunk:
@@ -176,7 +176,7 @@ class ScanNTM(keras.layers.Layer):
         self._initial_memory = self.add_weight(
             name="initial_memory", shape=[self.slots, self.width], initializer="zeros"
         )
-        first = np.eye(self.slots, dtype=np.float32)[first_slots(self.write_heads, self.slots)]
+        first = np.eye(self.slots, dtype=np.float32)[_first_slots(self.write_heads, self.slots)]
         self._write_start = self.add_weight(
             name="write_start", shape=first.shape, initializer=keras.initializers.Constant(first)
         )
@@ -247,6 +247,10 @@ class ScanNTM(keras.layers.Layer):
         flat = tf.reshape(reads, tf.concat([tf.shape(reads)[:-2], [width]], axis=0))
         return tf.concat([hidden, flat], axis=-1)
 
+    def _jump(self, places: tf.Tensor | tuple) -> tf.Tensor | None:
+        """Where heads jump to, `[..., H, N]`; None for heads that do not."""
+        return places if self.jumps else None
+
     def _content(self, c: Controls, memory: tf.Tensor) -> tf.Tensor | None:
         """Where each read head finds what it looks for, `[..., R, N]`."""
         if not self._reads_content:
@@ -256,12 +260,12 @@ class ScanNTM(keras.layers.Layer):
         return tf.cast(ops.content_weights(*(tf.cast(z, wide) for z in (memory, c.key, c.strength))), dtype)
 
     def _transition(self, c: Controls, state: State) -> tuple[tf.Tensor, State]:
-        write_weights = ops.advance(state["write_weights"], c.write_modes, _given(c.write_jump))
+        write_weights = ops.advance(state["write_weights"], c.write_modes, self._jump(c.write_jump))
         memory = ops.write(state["memory"], write_weights, c.erase, c.add)
         read_weights = ops.advance(
             state["read_weights"],
             c.read_modes,
-            _given(c.read_jump),
+            self._jump(c.read_jump),
             write_weights,
             self._content(c, memory),
         )
@@ -290,7 +294,7 @@ class ScanNTM(keras.layers.Layer):
                 state[head], *places, reset_mask=reset_mask, reset_weights=initial[head]
             )
 
-        write_weights = advance("write_weights", c.write_modes, _given(c.write_jump))
+        write_weights = advance("write_weights", c.write_modes, self._jump(c.write_jump))
         decay, update = ops.erase_and_add(write_weights, c.erase, c.add)
         memory = ops.linear_recurrence(
             tf.broadcast_to(decay, tf.shape(update)),
@@ -300,7 +304,7 @@ class ScanNTM(keras.layers.Layer):
             reset_value=initial["memory"],
         )
         read_weights = advance(
-            "read_weights", c.read_modes, _given(c.read_jump), write_weights, self._content(c, memory)
+            "read_weights", c.read_modes, self._jump(c.read_jump), write_weights, self._content(c, memory)
         )
         y = self._output(c.hidden, ops.read(memory, read_weights))
         return y, {
@@ -317,8 +321,10 @@ class ScanNTM(keras.layers.Layer):
             write_modes, write_jump, read_modes, read_jump, *reset = inputs
             if reset:
                 previous = _where_reset(reset[0], first, previous)
-            write_weights = ops.advance(previous["write_weights"], write_modes, _given(write_jump))
-            read_weights = ops.advance(previous["read_weights"], read_modes, _given(read_jump), write_weights)
+            write_weights = ops.advance(previous["write_weights"], write_modes, self._jump(write_jump))
+            read_weights = ops.advance(
+                previous["read_weights"], read_modes, self._jump(read_jump), write_weights
+            )
             moved = {"read_weights": read_weights, "write_weights": write_weights}
             return moved, moved
 
@@ -349,29 +355,23 @@ class ScanNTM(keras.layers.Layer):
             "read_heads": list(self.read_heads),
             "write_heads": list(self.write_heads),
             "controller_units": self.controller_units,
-            "jumps": self.jumps,
             "erase": self.erase,
             "execution": self.execution,
+            "jumps": self.jumps,
         }
 
 
-def first_slots(write_heads: Sequence[str], slots: int) -> list[int]:
+def _first_slots(write_heads: Sequence[str], slots: int) -> list[int]:
     """The slot that each write head is on at first.
 
     A ring has no first slot, so write heads may start anywhere, as sharp as they can: those that move evenly
-    spaced, those that stay where a head that moves forward from the first slot comes to last. Where the
-    readers have to start relative to them is for learning to find.
+    spaced, those that stay where a head that walks forward from slot 0 writes last, on slot 0 and behind it.
+    Where the readers have to start relative to them is for learning to find.
     """
-    staying = [head == "stay" for head in write_heads]
-    moving = len(write_heads) - sum(staying)
-    return [
-        (slots - 1 - sum(staying[:i])) % slots if stays else (i - sum(staying[:i])) * slots // moving
-        for i, stays in enumerate(staying)
-    ]
-
-
-def _given(jump: tf.Tensor | tuple) -> tf.Tensor | None:
-    return jump if tf.is_tensor(jump) else None
+    moving = sum(head != "stay" for head in write_heads)
+    spaced = (i * slots // moving for i in range(moving))
+    behind = (-i % slots for i in range(len(write_heads) - moving))
+    return [next(behind if head == "stay" else spaced) for head in write_heads]
 
 
 def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:
