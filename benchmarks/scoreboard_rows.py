@@ -198,10 +198,11 @@ def outdated(row: Row, run: dict) -> bool:
     values = preset.values
     if preset.by_episode:
         values = values | preset.by_episode(config["sequence_length"] - 1)
-    core, heads = config["core"], ScanNTMConfig()
+    core = {"jumps": True} | config["core"]
+    heads = ScanNTMConfig(jumps=values.get("core.jumps", True))
     if core["kind"] == heads.kind and (
-        any(core[name] != list(getattr(heads, name)) for name in ("read_heads", "write_heads"))
-        or core.get("jumps", True) != values.get("core.jumps", True)
+        [core["read_heads"], core["write_heads"], core["jumps"]]
+        != [list(heads.read_heads), list(heads.write_heads), heads.jumps]
     ):
         return True
     # A field that a run's configuration does not have yet was as its default is.

@@ -97,10 +97,10 @@ def products(config: TrainConfig, inputs: int, actions: int) -> int:
     assert isinstance(core, ScanNTMConfig)
     slots, width, units = core.slots, core.width, core.controller_units
     readers, writers = len(core.read_heads), len(core.write_heads)
-    outputs = (
-        writers * (4 + slots + 2 * width) + readers * (4 + writers + slots)  # of the controller's layers
-    )
-    memory = slots * width * (readers + 4 * writers) + 5 * slots * (readers + writers)
+    jumps = core.jumps * (1 + slots)
+    # Of the controller's layers.
+    outputs = writers * (3 + jumps + 2 * width) + readers * (3 + writers + jumps)
+    memory = slots * width * (readers + 4 * writers) + (4 + core.jumps) * slots * (readers + writers)
     layers = [units + readers * width, *[config.hidden] * config.hidden_layers, 1 + actions]
     head = sum(before * after for before, after in itertools.pairwise(layers))
     step = inputs * config.embedding + config.embedding * units + units * outputs + memory + head

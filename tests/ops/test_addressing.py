@@ -68,6 +68,23 @@ def test_a_sequence_equals_its_steps(writers, slots, monkeypatch):
         np.testing.assert_allclose(found[:, t], weights, atol=1e-9)
 
 
+def test_modes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="modes has 4 on its last axis, where the heads have 3 modes"):
+        advance(tf.ones([1, 1, SLOTS]), tf.ones([1, 1, 4]))
+
+
+@pytest.mark.parametrize("writers", [0, 2])
+def test_heads_without_jumps_equal_heads_that_never_jump(writers):
+    h = heads(12, writers)
+    modes = h["modes"][..., :-1] / h["modes"][..., :-1].sum(-1, keepdims=True)
+    never = np.concatenate([modes, np.zeros([2, 12, 3, 1])], axis=-1)
+    writes = None if writers == 0 else tf.constant(h["write_weights"])
+    initial = tf.constant(h["initial"])
+    without = advance_sequence(initial, tf.constant(modes), None, writes)
+    with_jumps = advance_sequence(initial, tf.constant(never), tf.constant(h["jump"]), writes)
+    np.testing.assert_allclose(without, with_jumps, atol=1e-12)
+
+
 def test_weights_remain_a_distribution():
     h = heads(40, 1)
     found = advance_sequence(

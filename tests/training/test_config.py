@@ -48,6 +48,11 @@ def test_overrides():
         ({"core.slotz": 8}, "slotz"),
         ({"core.read_heads": ["up"]}, "core.read_heads must be one or more of stay"),
         ({"core": "lstm", "core.slots": 8}, "slots"),
+        ({"core.write_heads": ["jump"]}, r"core.write_heads .* \(and jump, with core.jumps=true\)"),
+        (
+            {"core.write_heads": ["forward"]},
+            "core.read_heads .* write_2 being where the second of core.write_heads",
+        ),
         ({"averaging": 1}, r"averaging must be in \[0, 1\)"),
         ({"td_loss": "absolute"}, "td_loss"),
         ({"hidden_layers": 0}, "hidden_layers must be at least 1"),

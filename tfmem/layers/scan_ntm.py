@@ -31,8 +31,8 @@ class ScanNTM(keras.layers.Layer):
 
     A feed-forward controller `h_t = tanh(W x_t + b)` drives write heads and read heads over a ring of N
     slots of D numbers. Each head chooses among modes (`tfmem.ops.advance`): stay, one slot forward, one
-    back, jump to slots that the controller names, and, for read heads, go to where a write head is, or to the
-    slots whose content is like a key that the controller names. Then
+    back, jump to slots that the controller names (unless `jumps=False`), and, for read heads, go to where a
+    write head is, or to the slots whose content is like a key that the controller names. Then
 
         M_t = Π_j (1 − w_tj ⊗ e_tj) ⊙ M_{t-1} + Σ_j w_tj ⊗ v_tj        (erase and add)
         r_tj = Σ_i a_tji M_ti                                           (reads see the step's write)
@@ -68,7 +68,8 @@ class ScanNTM(keras.layers.Layer):
         `"write"` (go to where the first write head is), `"write_2"` and so on, `"content"`, `"jump"`, or
         `"any"` for none. Read heads have the content mode when it is the favourite of one of them.
       write_heads: one of `"stay"`, `"forward"`, `"back"`, `"jump"` and `"any"` for each write head. One that
-        stays, or jumps, erases little at first.
+        stays, or jumps, erases little at first; one that stays adds nothing at first, and starts where a head
+        that walks forward writes last.
       controller_units: width of `h_t`.
       erase: `"vector"`, an erase strength for each number in a slot, or `"scalar"`, one for the slot, such
         that all heads together leave at least .001 of it.

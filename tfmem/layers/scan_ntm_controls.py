@@ -15,8 +15,8 @@ from tfmem.ops.addressing import MOVES
 # slot, so what is written stays separate. See docs/learning.md.
 FAVOURITE_LOGIT = 5.0
 JUMP_LOGIT = -2.0
-# Bias of the erase strengths, before their sigmoid, and of a head's that jumps: it comes back to what it
-# wrote, as to a count that it keeps there, and adds to it.
+# Biases of the erase strengths, before their sigmoid. A head that jumps erases little: it comes back to what
+# it wrote, as to a count, and adds to it.
 ERASE_BIAS, JUMP_ERASE_BIAS = 1.0, -2.0
 # Bias of a content look-up's key strength, before softplus.
 FIRST_STRENGTH = 5.0
@@ -79,11 +79,26 @@ def erase_bias(favourite: str, slots: int) -> float:
     """The initial logit of a write head's erase strength.
 
     A head that stays adds up what it sees: it erases 1/N of its slot in a step, so that of what the first of
-    N steps wrote, the last finds a third.
+    N steps wrote, the last finds more than a third.
     """
     if favourite == "stay":
         return -math.log(slots - 1)
     return JUMP_ERASE_BIAS if favourite == "jump" else ERASE_BIAS
+
+
+class _AddKernel(keras.initializers.GlorotUniform):
+    """Glorot's kernel, but zeros for what heads that stay add.
+
+    What they add up grows with the sequence, and would drown what others read: at first they add nothing.
+    """
+
+    def __init__(self, write_heads: Sequence[str], width: int):
+        super().__init__()
+        self._adds = np.repeat([head != "stay" for head in write_heads], width)
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        kernel = super().__call__(shape, dtype, **kwargs)
+        return kernel * tf.cast(self._adds, kernel.dtype)
 
 
 class Controller(keras.layers.Layer):
@@ -127,7 +142,6 @@ class Controller(keras.layers.Layer):
         self._units = units
         self._slots = slots
         self._width = width
-        self._write_heads = tuple(write_heads)
         self._writers = len(write_heads)
         self._readers = len(read_heads)
         self._scalar_erase = erase == "scalar"
@@ -135,6 +149,7 @@ class Controller(keras.layers.Layer):
         self._jumps = "jump" in read_modes
         self._write_mode_bias = mode_biases(write_heads, write_modes)
         self._read_mode_bias = mode_biases(read_heads, read_modes, ["content"])
+        self._add_kernel = _AddKernel(write_heads, width)
         self._erase_bias = np.repeat(
             [erase_bias(head, slots) for head in write_heads], 1 if self._scalar_erase else width
         )
@@ -158,15 +173,7 @@ class Controller(keras.layers.Layer):
             self._write_jump = dense("write_jump", self._writers * self._slots)
             self._read_jump = dense("read_jump", self._readers * self._slots)
         self._erase = biased("erase", self._erase_bias, activation="sigmoid")
-        # What a head that stays adds up grows with the sequence, and would drown what others read: so it adds
-        # nothing at first.
-        moves = np.repeat([head != "stay" for head in self._write_heads], self._width)
-        glorot = keras.initializers.GlorotUniform()
-        self._add = dense(
-            "add",
-            self._writers * self._width,
-            kernel_initializer=lambda shape, dtype=None: glorot(shape, dtype) * tf.cast(moves, dtype),
-        )
+        self._add = dense("add", self._writers * self._width, kernel_initializer=self._add_kernel)
         if self._looks_up:
             self._key = dense("key", self._readers * self._width)
             self._strength = biased("strength", np.full([self._readers], FIRST_STRENGTH))

@@ -28,12 +28,18 @@ class ScanNTMConfig:
         require(self.controller_units >= 1, "core.controller_units", self.controller_units, "at least 1")
         moves = ("stay", "forward", "back", *(("jump",) if self.jumps else ()), "any")
         places = ("write", *(f"write_{i}" for i in range(2, len(self.write_heads) + 1)))
-        for name, heads, modes in (
-            ("core.read_heads", self.read_heads, (*moves, *places, "content")),
-            ("core.write_heads", self.write_heads, moves),
+        jump = "" if self.jumps else " (and jump, with core.jumps=true)"
+        for name, heads, modes, hint in (
+            ("core.write_heads", self.write_heads, moves, jump),
+            (
+                "core.read_heads",
+                self.read_heads,
+                (*moves, *places, "content"),
+                f"{jump}, write_2 being where the second of core.write_heads is",
+            ),
         ):
             valid = len(heads) >= 1 and all(head in modes for head in heads)
-            require(valid, name, list(heads), f"one or more of {', '.join(modes)}")
+            require(valid, name, list(heads), f"one or more of {', '.join(modes)}{hint}")
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ def _named_slots(
         if places is not None:
             named.append(modes[..., mode : mode + 1] * places)
             mode += 1
+    if mode != modes.shape[-1]:
+        raise ValueError(f"modes has {modes.shape[-1]} on its last axis, where the heads have {mode} modes")
     return named
 
 
@@ -93,8 +95,9 @@ def advance_sequence(
       `[B, T, H, N]`, the weights after every step.
     """
     slots, dtype = initial.shape[-1], modes.dtype
-    shape = tf.concat([tf.shape(modes)[:-1], [slots]], axis=0)
-    named = sum(_named_slots(modes, jump, write_weights, content), tf.zeros(shape, dtype))
+    terms = _named_slots(modes, jump, write_weights, content)
+    nothing = tf.zeros(tf.concat([tf.shape(modes)[:-1], [slots]], axis=0), dtype)
+    named = sum(terms[1:], terms[0]) if terms else nothing
     if dtype.size < 4:  # Fourier transforms take no 16-bit numbers.
         modes, named, initial = (tf.cast(z, tf.float32) for z in (modes, named, initial))
     frequencies = tf.constant(2 * np.pi / slots * np.arange(slots // 2 + 1), modes.dtype)
