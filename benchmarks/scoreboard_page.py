@@ -28,7 +28,8 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
         [
             f"| {row.title}",
             SYSTEMS[system] + (" †" if any(outdated(row, run) for run in runs) else ""),
-            f"{row.steps / 1000:g} k",
+            # A row's budget may have been changed since.
+            f"{config.get('env_steps', row.steps) / 1000:g} k",
             ", ".join(f"{r:.3f}" for r in returns),
             f"{mean(returns):.3f}{spread}",
             f"{mean(r['best_evaluation'] for r in runs):.3f}",

@@ -266,7 +266,7 @@ def _whole_episodes(frames: int) -> dict[str, Any]:
         "core.slots": max(2, frames),
         "collect_steps": max(1, frames // 2),
         "batch_size": windows,
-        "updates": round(64 / windows),
+        "updates": 64 // windows,
     }
 
 
