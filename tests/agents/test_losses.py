@@ -80,6 +80,14 @@ def test_rescaling_by_hand_and_back():
     np.testing.assert_allclose(unscale(rescale(x)), x, rtol=1e-9)
 
 
+def test_rescaling_loses_no_digits_in_32_bits():
+    x = np.geomspace(1e-6, 1e6, 49)
+    both = np.concatenate([-x, x])
+    exact = np.sign(both) * (np.sqrt(np.abs(both) + 1) - 1) + 1e-3 * both
+    np.testing.assert_allclose(rescale(tf.constant(both, tf.float32)), exact, rtol=1e-6)
+    np.testing.assert_allclose(unscale(tf.constant(exact, tf.float32)), both, rtol=1e-6)
+
+
 def test_a_windows_priority_is_mostly_its_greatest_error():
     # .9 * 4 + .1 * (1 + 4 + 1) / 3 = 3.8, the frame that does not count left out; none that counts: 0.
     error = tf.constant([[1.0, -4.0, 1.0, 99.0], [1.0, 1.0, 1.0, 1.0]])
