@@ -131,7 +131,7 @@ def test_an_export_that_acts_otherwise_is_refused_and_leaves_nothing(tmp_path, m
 
     def wrong(observation, is_first, state):
         action, q_values, state = right(observation, is_first, state)
-        return (action + tf.cast(state["memory"][:, 0, 0] > 0, tf.int32)) % 3, q_values, state
+        return (action + tf.cast(state["memory"][:, 1, 0] > 0, tf.int32)) % 3, q_values, state
 
     monkeypatch.setattr(policy, "step", wrong)
     signatures = "tfmem.export.signatures.ExportedPolicy._step"
