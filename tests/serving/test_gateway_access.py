@@ -1,6 +1,7 @@
 """The gateway between TLS and tokens on both of its sides, before a real server, over real sockets."""
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,7 +42,11 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(files):
     certificate, key = files.upstream_certificate, files.upstream_key
-    source = lambda: discover(MODELS, keep=1)  # noqa: E731
+    models = files.token.parent / "models"
+    models.mkdir()
+    # The committed version alone: `make run` exports others beside it.
+    shutil.copytree(MODELS / MODEL / "1", models / MODEL / "1")
+    source = lambda: discover(models, keep=1)  # noqa: E731
     with Served(source, token="gateways-own", tls_certificate=certificate, tls_key=key) as served:
         yield served
 
