@@ -73,7 +73,7 @@ ROWS = (
     Row("repeat_previous_medium", popgym("RepeatPreviousMedium"), 200_000, 0.789, POPGYM, systems=THREE),
     Row("repeat_previous_hard", popgym("RepeatPreviousHard"), 400_000, 0.191, POPGYM),
     Row("autoencode_medium", popgym("AutoencodeMedium"), 300_000, -0.420, POPGYM),
-    Row("autoencode_hard", popgym("AutoencodeHard"), 1_500_000, -0.448, POPGYM),
+    Row("autoencode_hard", popgym("AutoencodeHard"), 600_000, -0.448, POPGYM),
     Row("count_recall_easy", popgym("CountRecallEasy"), 1_000_000, 0.575, MEMOROIDS),
     Row("count_recall_medium", popgym("CountRecallMedium"), 1_000_000, -0.519, POPGYM),
     Row("count_recall_hard", popgym("CountRecallHard"), 1_000_000, -0.470, POPGYM),

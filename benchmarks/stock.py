@@ -3,13 +3,12 @@
 import tensorflow as tf
 from tf_agents.agents.dqn import dqn_agent
 from tf_agents.drivers import dynamic_step_driver
-from tf_agents.environments import tf_py_environment
+from tf_agents.environments import py_environment, tf_py_environment
 from tf_agents.networks import q_rnn_network
 from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.utils import common
 
 from tfmem._keras import keras
-from tfmem.environments import GymnasiumEnvironment
 from tfmem.training import TrainConfig
 from tfmem.training.learner import FINAL_LEARNING_RATE, TD_LOSSES
 
@@ -32,7 +31,7 @@ class StockDqn:
     weights, and n-step returns not for networks with a state.
     """
 
-    def __init__(self, environment: GymnasiumEnvironment, config: TrainConfig):
+    def __init__(self, environment: py_environment.PyEnvironment, config: TrainConfig):
         self._config = config
         self.environment = tf_py_environment.TFPyEnvironment(environment)
         network = q_rnn_network.QRnnNetwork(
