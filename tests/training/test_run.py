@@ -481,9 +481,13 @@ def test_a_run_from_pretrained_weights_is_resumed_from_its_own(finished, tiny_ls
 
 
 def test_pretrained_weights_of_another_network_are_refused(finished, tiny_lstm_config, tmp_path):
-    config = dataclasses.replace(tiny_lstm_config, hidden=17, pretrained=str(finished[0]))
-    with pytest.raises(InvalidInput, match="the shapes of the pretrained weights must be"):
-        TrainingRun(config, tmp_path / "run")
+    for changed, message in (
+        ({"hidden": 17}, r"MemoryQNetwork/hidden/kernel:0 must be \(\d+, 17\), by this run's .*hidden"),
+        ({"hidden_layers": 3}, r"hidden_2/kernel:0 must be \(.*, not"),
+    ):
+        config = dataclasses.replace(tiny_lstm_config, **changed, pretrained=str(finished[0]))
+        with pytest.raises(InvalidInput, match=message):
+            TrainingRun(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,7 @@
 """Acting and learning, each one traced function over variables that a checkpoint holds."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
@@ -146,8 +148,15 @@ class Learner(tf.Module):
     def start_from(self, network: MemoryQNetwork) -> None:
         """Takes over the weights of a network; raises `InvalidInput` where its shapes are others."""
         weights, mine = network.trainable_variables, self.network.trainable_variables
-        theirs, ours = ([tuple(weight.shape) for weight in one] for one in (weights, mine))
-        require(theirs == ours, "the shapes of the pretrained weights", theirs, f"{ours}")
+        # By order, for names count the layers of a process.
+        for theirs, ours in itertools.zip_longest(weights, mine):
+            found, wanted = ("absent" if weight is None else str(weight.shape) for weight in (theirs, ours))
+            require(
+                found == wanted,
+                f"the shape of the pretrained {(theirs if ours is None else ours).name}",
+                found,
+                f"{wanted}, by this run's observations, actions, core, embedding and hidden layers",
+            )
         for variables in (mine, self.answering.trainable_variables):
             for variable, weight in zip(variables, weights, strict=True):
                 variable.assign(weight)
