@@ -105,6 +105,19 @@ ROWS = (
         env_kwargs=(("length", 2), ("bits", 10)),
         systems=THREE,
     ),
+    # Whether the next card is higher; which cards are left is worth little more than the card that is seen.
+    *(
+        Row(
+            f"higher_lower_{size.lower()}",
+            popgym(f"HigherLower{size}"),
+            200_000,
+            published,
+            POPGYM,
+            systems=THREE,
+            greatest=None,
+        )
+        for size, published in (("Easy", 0.529), ("Medium", 0.513), ("Hard", 0.509))
+    ),
     *(
         Row(
             f"position_only_cartpole_{size.lower()}",

@@ -7,8 +7,8 @@ median of several rounds each, everything compiled before:
 
 - acting: environment steps in a second, the environments' own time, exploring and storing included.
   TF-Agents' driver steps the same vector environment and stores in its own replay. Also in CartPole-v1, which
-  steps all its copies in one NumPy expression, so that what is left is the policies' own time; there TF-Agents
-  also acts in 64 environments that are loaded and batched its own way, by suite_gym and BatchedPyEnvironment;
+  steps all its copies in one NumPy expression, so that what is left is the policies' own time; TF-Agents
+  acts in 64 environments loaded and batched its own way, too, by suite_gym and BatchedPyEnvironment;
 - learning: updates in a second on the same number of windows of the same length, sampling included;
 - of our update: sampling with and without priorities, and the time that its products of numbers would take at
   the rate of this machine's largest matrix products.
