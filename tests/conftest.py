@@ -47,6 +47,20 @@ class NaNReward(RememberFirst):
         return observation, np.nan if NaNReward.steps > 400 else reward, *rest
 
 
+class NaNRewardOfAnImage(NaNReward):
+    """The same before an image, whose updates XLA does not compile on CPUs."""
+
+    observation_space = gym.spaces.Box(0, 255, [16, 16, 3], np.uint8)
+
+    def reset(self, **kwargs):
+        number, info = super().reset(**kwargs)
+        return np.full([16, 16, 3], number, np.uint8), info
+
+    def step(self, action):
+        number, *rest = super().step(action)
+        return np.full([16, 16, 3], number, np.uint8), *rest
+
+
 class Breaking(RememberFirst):
     """Raises after a while, or, told to, ends its own process."""
 
@@ -158,6 +172,7 @@ gym.register("tests/OneAllowed-v0", OneAllowed)
 gym.register("tests/Breaking-v0", Breaking)
 gym.register("tests/EverySpace-v0", EverySpace)
 gym.register("tests/NaNReward-v0", NaNReward)
+gym.register("tests/NaNRewardOfAnImage-v0", NaNRewardOfAnImage)
 
 # Small enough that tracing and compiling dominate.
 TINY = {

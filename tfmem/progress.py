@@ -28,7 +28,9 @@ def training_progress(config: "TrainConfig") -> Iterator[Callable[["Status"], No
     if not console.is_terminal:
         yield lambda status: None
         return
-    console.print(f"replay: up to {_replay_megabytes(config):.0f} MB for {config.replay_capacity} frames")
+    apart = ", and the memory's states" if config.stored_state else ""
+    size = f"{_replay_megabytes(config):.0f} MB for {config.replay_capacity} frames"
+    console.print(f"replay: up to {size}{apart}")
     progress = Progress(
         TextColumn("{task.fields[doing]:>10}"),
         BarColumn(),

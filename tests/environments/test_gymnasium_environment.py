@@ -86,6 +86,8 @@ def test_an_id_may_name_the_module_that_registers_it():
     assert load(f"popgym:{RECALL}").batch_size == 1
     with pytest.raises(InvalidInput, match="needs the package nowhere: is nowhere installed"):
         load("nowhere:CartPole-v1")
+    with pytest.raises(InvalidInput, match=r"importing ./mine fails: TypeError: the 'package' argument"):
+        load("./mine:CartPole-v1")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,28 @@ def test_what_cannot_be_loaded_is_named_in_one_line(env_id, message):
 def test_wrong_arguments_of_the_environment_are_named():
     with pytest.raises(InvalidInput, match="cannot be made"):
         load("tests/RememberFirst-v0", env_kwargs={"width": 3})
+    with pytest.raises(InvalidInput, match=r"'FrozenLake-v1' cannot be made: KeyError: '5x5'"):
+        load("FrozenLake-v1", env_kwargs={"map_name": "5x5"})
+
+
+class Outside(gym.Env):
+    observation_space = gym.spaces.Discrete(3)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return 0, {}
+
+    def step(self, action):
+        return 3, 0.0, False, False, {}
+
+
+def test_an_observation_outside_of_its_space_is_named():
+    gym.register("tests/Outside-v0", Outside, disable_env_checker=True)
+    environment = load("tests/Outside-v0", num_envs=2)
+    environment.reset()
+    expected = "'tests/Outside-v0' failed: observation must be inside of its space's bounds, 0 to 2, not 3"
+    with pytest.raises(EnvironmentFailed, match=expected):
+        environment.step(zeros(environment))
 
 
 def test_another_autoreset_mode_is_refused():

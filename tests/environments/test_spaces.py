@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from tfmem.environments.spaces import action_count, observation_spec, to_action, to_observation
+from tfmem.environments.spaces import (
+    action_count,
+    observation_spec,
+    require_inside,
+    to_action,
+    to_observation,
+)
 from tfmem.errors import InvalidInput
 
 
@@ -56,3 +62,21 @@ def test_what_does_not_fit_is_named():
         observation_spec(spaces.Dict({"word": spaces.Text(5)}))
     with pytest.raises(InvalidInput, match="Discrete or MultiDiscrete actions"):
         action_count(spaces.Box(0, 1))
+    for many in ([10] * 10, [2] * 64):
+        with pytest.raises(
+            InvalidInput, match=r"number of \(joint\) actions must be at most 65536, not \d+$"
+        ):
+            action_count(spaces.MultiDiscrete(many))
+
+
+def test_whole_numbers_outside_of_their_bounds_are_named():
+    space = spaces.Dict(
+        {"a": spaces.Discrete(3), "b": spaces.Box(0, 255, [2], np.uint8), "c": spaces.Box(0, 1)}
+    )
+    spec = observation_spec(space)
+    inside = {"a": np.array([0, 2]), "b": np.zeros([2, 2], np.uint8), "c": np.array([[5.0], [0.0]])}
+    require_inside(spec, inside)
+    with pytest.raises(
+        InvalidInput, match=r"^observation.a must be inside of its space's bounds, 0 to 2, not 3$"
+    ):
+        require_inside(spec, inside | {"a": np.array([0, 3])})

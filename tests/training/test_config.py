@@ -53,6 +53,8 @@ def test_overrides():
             {"core.write_heads": ["forward"]},
             "core.read_heads .* write_2 being where the second of core.write_heads",
         ),
+        ({"target_tau": 0}, "target_tau must be above 0 and at most 1"),
+        ({"n_step": 52, "sequence_length": 52}, "n_step must be below sequence_length = 52"),
         ({"averaging": 1}, r"averaging must be in \[0, 1\)"),
         ({"td_loss": "absolute"}, "td_loss"),
         ({"hidden_layers": 0}, "hidden_layers must be at least 1"),

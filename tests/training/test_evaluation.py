@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tfmem.environments import load
+from tfmem.errors import InvalidInput
 from tfmem.training import evaluate
 
 
@@ -41,3 +42,14 @@ def test_shorter_episodes_are_counted_once():
     found = evaluate(Counter(actions=2), environment, episodes=4, seed=0)
     assert [len(a) for a in found.actions] == found.returns.astype(int).tolist()
     assert len(set(found.returns)) > 1
+
+
+def test_an_episode_that_does_not_end_is_refused_and_a_limit_ends_it(monkeypatch):
+    monkeypatch.setattr("tfmem.training.evaluation.ENDLESS", 50)
+    endless = load("tests/RememberFirst-v0", env_kwargs={"length": 1_000})
+    with pytest.raises(
+        InvalidInput, match=r"has not ended after 50 steps; give .*\{\"max_episode_steps\": 1000\}"
+    ):
+        evaluate(Counter(), endless, episodes=1, seed=0)
+    limited = load("tests/RememberFirst-v0", env_kwargs={"length": 1_000, "max_episode_steps": 50})
+    assert len(evaluate(Counter(), limited, episodes=1, seed=0).actions[0]) == 50

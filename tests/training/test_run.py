@@ -155,6 +155,8 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(finished, tiny_lstm_c
         train(tiny_lstm_config, out, watch=interrupt)
     assert len(rows(out)) == 2
     result = train(tiny_lstm_config, out, resume=True)
+    best = max(reversed(rows(out)), key=lambda row: row["greedy_return"])
+    assert load_run(out, best=True).env_steps == best["env_steps"]
     uninterrupted, _, expected, _ = finished
     assert [r["greedy_return"] for r in rows(out)] == [r["greedy_return"] for r in rows(uninterrupted)]
     assert result.final_return == expected.final_return
@@ -169,6 +171,9 @@ def test_what_cannot_be_built_claims_no_folder(tiny_lstm_config, tmp_path):
     with pytest.raises(InvalidInput, match="TensorFlow sees no GPU"):
         train(dataclasses.replace(tiny_lstm_config, device="gpu"), out)
     assert not out.exists()
+    out.write_text("")
+    with pytest.raises(InvalidInput, match="is a file; name a folder"):
+        train(tiny_lstm_config, out)
 
 
 def test_a_checkpoint_of_another_network_is_refused(finished, tmp_path):
@@ -209,6 +214,11 @@ def test_a_run_that_stops_being_finite_names_the_last_good_checkpoint(tiny_lstm_
     with pytest.raises(Diverged, match=r"the loss is nan .* the last good checkpoint is .*ckpt-\d+"):
         train(config, tmp_path / "run")
     assert all(np.isfinite(w).all() for w in weights(tmp_path / "run"))
+    config = dataclasses.replace(
+        config, env_id="tests/NaNRewardOfAnImage-v0", checkpoint_interval=config.env_steps
+    )
+    with pytest.raises(Diverged, match="the loss is nan at environment step"):
+        train(config, tmp_path / "image")
 
 
 @pytest.mark.parametrize(
@@ -317,9 +327,14 @@ def test_folders_without_a_run_are_named(tiny_lstm_config, tmp_path):
         load_run(tmp_path)
     with pytest.raises(InvalidInput, match="holds no run"):
         train(tiny_lstm_config, tmp_path, resume=True)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InvalidInput, match="is not JSON"):
-        load_run(tmp_path)
+    for damaged, message in (
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON: .*utf-8"),
+        (b"[]", "the configuration must be an object"),
+    ):
+        (tmp_path / "config.json").write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=message):
+            load_run(tmp_path)
 
 
 def test_attention_without_a_core_trains_and_loads(tiny_lstm_config, tmp_path):

@@ -20,6 +20,9 @@ from tfmem.agents.losses import (
 )
 from tfmem.errors import require
 
+# What the error says of a loss that is no number; under XLA, which leaves checks out, there is none.
+NOT_FINITE = "the loss is not finite"
+
 
 class LossDetails(NamedTuple):
     """What `MemoryDqnAgent` tells of a loss beside its value."""
@@ -112,7 +115,7 @@ class MemoryDqnAgent(dqn_agent.DqnAgent):
                 training=True,
                 initial_state=initial_state,
             )
-        tf.debugging.check_numerics(info.loss, "the loss is not finite")
+        tf.debugging.check_numerics(info.loss, NOT_FINITE)
         variables = self._q_network.trainable_weights
         gradients = list(zip(tape.gradient(info.loss, variables), variables, strict=True))
         of_variable = {variable.ref(): gradient for gradient, variable in gradients}

@@ -12,7 +12,13 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
-from tfmem.environments.spaces import action_count, observation_spec, to_action, to_observation
+from tfmem.environments.spaces import (
+    action_count,
+    observation_spec,
+    require_inside,
+    to_action,
+    to_observation,
+)
 from tfmem.errors import InvalidInput, TfmemError, require
 
 # Packages that register their environments on import, by the prefix of their ids, and the extra of tfmem
@@ -76,7 +82,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         self._action_spec = array_spec.BoundedArraySpec(
             (), np.int32, 0, action_count(environment.single_action_space) - 1, "action"
         )
-        self._observation_spec = observation_spec(environment.single_observation_space)
+        self._own_spec = observation_spec(environment.single_observation_space)
+        self._observation_spec = self._own_spec
         space = environment.single_observation_space
         observed = isinstance(space, gym.spaces.Dict) and "action_mask" in space.spaces
         self._mask_from_info = action_mask and not observed
@@ -89,7 +96,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             )
         self._lifts_mask = self._adds and action_mask and observed
         if self._lifts_mask:
-            self._observation_spec["action_mask"] = self._observation_spec["observation"].pop("action_mask")
+            others = dict(self._own_spec)
+            self._observation_spec |= {"action_mask": others.pop("action_mask"), "observation": others}
         if action_mask:
             _require_mask_shape(self._observation_spec["action_mask"].shape, self._action_spec.maximum + 1)
         if previous_action:
@@ -182,11 +190,12 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         except (EOFError, ConnectionError) as error:
             raise EnvironmentFailed(f"{name} failed: the process of a worker has ended") from error
         except Exception as error:
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
-            raise EnvironmentFailed(f"{name} failed: {type(error).__name__}: {reason}") from error
+            raise EnvironmentFailed(f"{name} failed: {_said(error)}") from error
 
     def _observe(self, observation, info, previous_action, previous_reward):
         observation = to_observation(self._environment.single_observation_space, observation)
+        with self._failure_named():
+            require_inside(self._own_spec, observation)
         if not self._adds:
             return observation
         parts = {"observation": observation}
@@ -213,6 +222,14 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             _require_mask_shape(np.shape(info["action_mask"][i]), masks.shape[1])
             masks[i] = info["action_mask"][i]
         return masks
+
+
+def _said(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, TfmemError):
+        return str(error)
+    reason = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"{type(error).__name__}: {reason}"
 
 
 def _require_mask_shape(shape, actions: int) -> None:
@@ -265,9 +282,8 @@ def load(
         )
     except gym.error.UnregisteredEnv as error:
         raise InvalidInput(_unknown(env_id)) from error
-    except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InvalidInput(f"environment {env_id!r} cannot be made: {reason[0]}") from error
+    except Exception as error:  # its own constructor's
+        raise InvalidInput(f"environment {env_id!r} cannot be made: {_said(error)}") from error
     try:
         return GymnasiumEnvironment(
             vector,
@@ -300,11 +316,11 @@ def longest_episode(
         env_id, num_envs=PROBED_EPISODES, env_kwargs=env_kwargs, action_mask=action_mask, seed=0
     )
     rng = np.random.default_rng(0)
-    running = np.ones(PROBED_EPISODES, bool)
+    running = np.ones(environment.batch_size, bool)
     with contextlib.closing(environment):
         time_step, frames = environment.reset(), 1
         while running.any() and frames < LONGEST:
-            lot = rng.random([PROBED_EPISODES, environment.action_spec().maximum + 1])
+            lot = rng.random([environment.batch_size, environment.action_spec().maximum + 1])
             if action_mask:
                 lot *= time_step.observation["action_mask"]
             time_step = environment.step(lot.argmax(axis=1))
@@ -327,6 +343,8 @@ def _register(env_id: str) -> None:
     except ImportError as error:
         mend = f"pip install 'tfmem[{extra}]'" if extra else f"is {module} installed?"
         raise InvalidInput(f"environment {env_id!r} needs the package {module}: {mend}") from error
+    except Exception as error:
+        raise InvalidInput(f"environment {env_id!r}: importing {module} fails: {_said(error)}") from error
 
 
 def _unknown(env_id: str) -> str:

@@ -9,14 +9,16 @@
 | Dict, Tuple | dict, tuple of the above |
 """
 
+import math
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from gymnasium import spaces
 from tf_agents.specs import array_spec
 
-from tfmem.errors import InvalidInput
+from tfmem.errors import InvalidInput, require
 
 
 @singledispatch
@@ -60,6 +62,23 @@ def _(space: spaces.Tuple, name: str = "observation"):
     return tuple(observation_spec(part, f"{name}.{i}") for i, part in enumerate(space.spaces))
 
 
+def require_inside(spec: Any, observation: Any) -> None:
+    """Raises `InvalidInput` naming whole numbers that are outside of their bounds.
+
+    One-hot codes and the replay, which stores them in the smallest type, would take them for other numbers.
+    """
+    for part, values in zip(tf.nest.flatten(spec), tf.nest.flatten(observation), strict=True):
+        if not (isinstance(part, array_spec.BoundedArraySpec) and np.issubdtype(part.dtype, np.integer)):
+            continue
+        type_ = np.iinfo(part.dtype)
+        if np.all(part.minimum == type_.min) and np.all(part.maximum == type_.max):
+            continue
+        outside = (values < part.minimum) | (values > part.maximum)
+        if outside.any():
+            bounds = f"{np.min(part.minimum)} to {np.max(part.maximum)}"
+            require(False, part.name, int(values[outside][0]), f"inside of its space's bounds, {bounds}")
+
+
 @singledispatch
 def to_observation(space: spaces.Space, batch: Any) -> Any:
     """A batch of a vector environment's observations in the form of `observation_spec(space)`."""
@@ -86,6 +105,10 @@ def _(space: spaces.Tuple, batch):
     return tuple(to_observation(part, batch[i]) for i, part in enumerate(space.spaces))
 
 
+# A Q-network has an output for each action.
+MOST_ACTIONS = 2**16
+
+
 @singledispatch
 def action_count(space: spaces.Space) -> int:
     """The number of actions of an action space as one discrete choice; `InvalidInput` where it has none."""
@@ -97,12 +120,17 @@ def action_count(space: spaces.Space) -> int:
 
 @action_count.register
 def _(space: spaces.Discrete):
-    return int(space.n)
+    return _few_enough(int(space.n))
 
 
 @action_count.register
 def _(space: spaces.MultiDiscrete):
-    return int(np.prod(space.nvec))
+    return _few_enough(math.prod(map(int, space.nvec.reshape(-1))))
+
+
+def _few_enough(actions: int) -> int:
+    require(actions <= MOST_ACTIONS, "the number of (joint) actions", actions, f"at most {MOST_ACTIONS}")
+    return actions
 
 
 @singledispatch

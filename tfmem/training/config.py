@@ -140,8 +140,9 @@ class TrainConfig:
             "eval_episodes",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("gamma", "target_tau", "epsilon", "priority_exponent", "priority_correction"):
+        for name in ("gamma", "epsilon", "priority_exponent", "priority_correction"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        require(0 < self.target_tau <= 1, "target_tau", self.target_tau, "above 0 and at most 1")
         for name in ("learning_rate", "temperature", "gradient_clip"):
             value = getattr(self, name)
             require(0 < value < math.inf, name, value, "a finite number above 0")
@@ -153,6 +154,12 @@ class TrainConfig:
             "burn_in",
             self.burn_in,
             f"between 0 and sequence_length - 2 = {self.sequence_length - 2}",
+        )
+        require(
+            self.n_step < self.sequence_length,
+            "n_step",
+            self.n_step,
+            f"below sequence_length = {self.sequence_length}",
         )
         smallest = 2 * self.sequence_length * self.num_envs
         require(
@@ -202,6 +209,7 @@ class TrainConfig:
 
         `core` may be a core's name or a dict with its `kind`.
         """
+        require(isinstance(values, dict), "the configuration", values, "an object of fields and values")
         try:
             return dacite.from_dict(
                 cls,

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmem.agents import MemoryPolicy
+from tfmem.agents.memory_dqn_agent import NOT_FINITE
 from tfmem.environments import EnvironmentFailed
 from tfmem.errors import TfmemError, require
 from tfmem.serving import wire
@@ -165,15 +166,18 @@ class TrainingRun:
             max_to_keep=2,
         )
         self._metrics: list[dict[str, Any]] = []
+        self._saved: tuple[int, int] | None = None
         if resume:
             self.folder.require_listed()
             latest = self.folder.latest_checkpoint()
             if latest:  # a run may be killed before its first
                 with self.folder.reading(latest):
                     self._manager.checkpoint.restore(latest).assert_consumed()
+                self._saved = self._savable
             with self._writing():
                 self._metrics = self.folder.forget_metrics_after(int(self.learner.env_steps))
-        self._board = Board(config, self.folder.events, self.policy, seed=EVALUATION_SEED)
+        with self._writing():
+            self._board = Board(config, self.folder.events, self.policy, seed=EVALUATION_SEED)
         self._started = time.monotonic()
 
     def run(self, watch: Callable[[Status], None] | None = None) -> Result:
@@ -237,6 +241,8 @@ class TrainingRun:
                 episodes=self.config.eval_episodes,
                 seed=EVALUATION_SEED,
             ).mean_return
+        if not math.isfinite(greedy_return):
+            raise self._diverged(f"the greedy return is {greedy_return:g}")
         self._best.offer(
             self.learner.answering,
             reward_scale=float(self.learner.reward_scale),
@@ -265,7 +271,12 @@ class TrainingRun:
                 if not compiled:
                     watch(self._status("compiling"))  # takes seconds
                 with self._stopwatch.measure("learning" if compiled else "compiling"):
-                    loss = float(learner.learn())
+                    try:
+                        loss = float(learner.learn())
+                    except tf.errors.InvalidArgumentError as error:  # where XLA does not leave the check out
+                        if NOT_FINITE not in error.message:
+                            raise
+                        loss = math.nan
                 if not abs(loss) < EXPLODED_LOSS:
                     raise self._diverged(f"the loss is {loss:g}")
             yield loss
@@ -306,17 +317,25 @@ class TrainingRun:
     def _wall(self) -> float:
         return float(self._wall_s) + time.monotonic() - self._started
 
+    @property
+    def _savable(self) -> tuple[int, int]:
+        """What tells two checkpoints apart; an evaluation that is made up for takes no steps."""
+        return self._env_steps, int(self._best.env_steps)
+
     def _save(self) -> None:
         if not self.learner.weights_are_finite():
             raise self._diverged("a weight is not finite")
-        latest = self.folder.latest_checkpoint()
-        if latest and latest.endswith(f"-{self._env_steps}"):
-            return  # nothing new, and a kill while overwriting it would leave none
+        if self._saved == self._savable:
+            return
+        number = self._env_steps
+        while self.folder.has_checkpoint(number):  # a kill while overwriting it would leave none
+            number += 1
         self._wall_s.assign(self._wall())
         self._started = time.monotonic()
         self._stopwatch.save()
         with self._writing():
-            self._manager.save(checkpoint_number=self._env_steps)
+            self._manager.save(checkpoint_number=number)
+        self._saved = self._savable
 
     @property
     def _kept(self) -> str:

@@ -45,6 +45,8 @@ class RunFolder:
                 _difference(config, self.config()),
                 "the run's own",
             )
+        elif self.path.exists() and not self.path.is_dir():
+            raise InvalidInput(f"{self.path} is a file; name a folder for the run")
         elif self._config.exists():
             raise InvalidInput(f"{self.path} already holds a run; go on with --resume or name another folder")
 
@@ -58,9 +60,14 @@ class RunFolder:
         if not self._config.exists():
             raise InvalidInput(f"{self.path} holds no run: there is no {self._config.name}")
         try:
-            return TrainConfig.from_dict(json.loads(self._config.read_text()))
-        except json.JSONDecodeError as error:
+            values = json.loads(self._config.read_text())
+        except ValueError as error:  # no JSON, or no text at all
             raise InvalidInput(f"{self._config} is not JSON: {error}") from error
+        return TrainConfig.from_dict(values)
+
+    def has_checkpoint(self, number: int) -> bool:
+        """Whether there are files of a checkpoint of this number."""
+        return any(self.checkpoints.glob(f"ckpt-{number}.*"))
 
     def latest_checkpoint(self) -> str | None:
         """The path of the newest checkpoint whose files are there; None before the first."""
@@ -105,11 +112,11 @@ class RunFolder:
         if not self._metrics.exists():
             return []
         rows = []
-        for number, line in enumerate(self._metrics.read_text().splitlines(keepends=True), start=1):
-            if line.endswith("\n"):
+        for number, line in enumerate(self._metrics.read_bytes().splitlines(keepends=True), start=1):
+            if line.endswith(b"\n"):
                 try:
                     rows.append(json.loads(line))
-                except json.JSONDecodeError as error:
+                except ValueError as error:
                     raise InvalidInput(
                         f"{self._metrics} is damaged: line {number} is not JSON; delete that line"
                     ) from error
