@@ -9,6 +9,7 @@ here to be solved: benchmarks/algorithmic_tasks.py has what solves them.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.xla  # noqa: F401  # isort: skip  (before XLA compiles)
 
 import argparse
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ after the other and answer after the last.
 """
 
 import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.xla  # noqa: F401  # isort: skip  (before XLA compiles)
 
 import argparse
 from pathlib import Path
