@@ -9,7 +9,8 @@ median of several rounds each, everything compiled before:
   TF-Agents' driver steps the same vector environment and stores in its own replay. Also in CartPole-v1, which
   steps all its copies in one NumPy expression, so that what is left is the policies' own time; TF-Agents
   acts in 64 environments loaded and batched its own way, too, by suite_gym and BatchedPyEnvironment;
-- learning: updates in a second on the same number of windows of the same length, sampling included;
+- learning: updates in a second on the same number of windows of the same length, sampling included, also
+  with the memory's jump mode, which the preset leaves out;
 - of our update: sampling with and without priorities, and the time that its products of numbers would take at
   the rate of this machine's largest matrix products.
 
@@ -123,9 +124,10 @@ def main() -> None:
     prioritised = configured(priority_exponent=0.9)
     ours = {"ScanNTM": Ours(config), "LSTM": Ours(lstm)}
     preferring = Ours(prioritised)
+    jumping = Ours(configured(**{"core.jumps": True}))
     stock = StockDqn(make_environment(config), config)
     for _ in range(4):
-        for system in (*ours.values(), preferring, stock):
+        for system in (*ours.values(), preferring, jumping, stock):
             system.collect()
     acting = medians(
         {
@@ -147,6 +149,7 @@ def main() -> None:
     updates = medians(
         {
             **{f"ours, {name}": one.update for name, one in ours.items()},
+            "ours, ScanNTM that jumps": jumping.update,
             "TF-Agents, LSTM": lambda: [float(stock.update()) for _ in range(config.updates)],
         }
     )

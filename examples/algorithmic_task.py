@@ -8,7 +8,7 @@ Copy and priority sort take a minute or two. Repeat copy and associative recall 
 here to be solved: benchmarks/algorithmic_tasks.py has what solves them.
 """
 
-import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
 import tfmem.xla  # noqa: F401  # isort: skip  (before XLA compiles)
 
 import argparse

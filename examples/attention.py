@@ -9,7 +9,7 @@ Twelve vectors of bits are shown, one of them marked. Attention sees all of them
 after the other and answer after the last.
 """
 
-import tfmem.quiet  # noqa: F401  # isort: skip  (before anything that imports TensorFlow)
+import tfmem.quiet  # isort: skip  (before anything that imports TensorFlow)
 import tfmem.xla  # noqa: F401  # isort: skip  (before XLA compiles)
 
 import argparse
