@@ -80,7 +80,7 @@ ROWS = (
     Row(
         "repeat_previous_10_256",
         "popgym_sizes:RepeatPrevious-v0",
-        1_000_000,
+        400_000,
         None,
         "",
         env_kwargs=(("num_decks", 10), ("k", 256)),
