@@ -126,7 +126,10 @@ BAD = {
         ["evaluate", "FOLDER", "--env", "tests/FourActions-v0"],
         "it has 4 actions, the policy 3",
     ),
-    "a file in the way": (["train", "CartPole-v1", "--out", "FILE"], "file is a file; name a folder for the run"),
+    "a file in the way": (
+        ["train", "CartPole-v1", "--out", "FILE"],
+        "file is a file; name a folder for the run",
+    ),
     "export onto a file": (["export", "FOLDER", "FILE"], "file: File exists"),
     "environment": (["train", "CartPol-v1", "--out", "OUT"], "nearest: CartPole"),
     "setting": (["train", "CartPole-v1", "--out", "OUT", "--set", "gama=1"], "gama"),
