@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from tfmem.environments import load
-from tfmem.errors import InvalidInput
+from tfmem.environments import EnvironmentFailed, load
 from tfmem.training import evaluate
 
 
@@ -48,7 +47,7 @@ def test_an_episode_that_does_not_end_is_refused_and_a_limit_ends_it(monkeypatch
     monkeypatch.setattr("tfmem.training.evaluation.ENDLESS", 50)
     endless = load("tests/RememberFirst-v0", env_kwargs={"length": 1_000})
     with pytest.raises(
-        InvalidInput, match=r"has not ended after 50 steps; give .*\{\"max_episode_steps\": 1000\}"
+        EnvironmentFailed, match=r"has not ended after 50 steps; limit it by .*max_episode_steps"
     ):
         evaluate(Counter(), endless, episodes=1, seed=0)
     limited = load("tests/RememberFirst-v0", env_kwargs={"length": 1_000, "max_episode_steps": 50})

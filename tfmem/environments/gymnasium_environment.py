@@ -14,6 +14,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tfmem.environments.spaces import (
     action_count,
+    bounded_parts,
     observation_spec,
     require_inside,
     to_action,
@@ -82,8 +83,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         self._action_spec = array_spec.BoundedArraySpec(
             (), np.int32, 0, action_count(environment.single_action_space) - 1, "action"
         )
-        self._own_spec = observation_spec(environment.single_observation_space)
-        self._observation_spec = self._own_spec
+        self._observation_spec = observation_spec(environment.single_observation_space)
+        self._bounded = bounded_parts(self._observation_spec)
         space = environment.single_observation_space
         observed = isinstance(space, gym.spaces.Dict) and "action_mask" in space.spaces
         self._mask_from_info = action_mask and not observed
@@ -96,8 +97,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             )
         self._lifts_mask = self._adds and action_mask and observed
         if self._lifts_mask:
-            others = dict(self._own_spec)
-            self._observation_spec |= {"action_mask": others.pop("action_mask"), "observation": others}
+            self._observation_spec["action_mask"] = self._observation_spec["observation"].pop("action_mask")
         if action_mask:
             _require_mask_shape(self._observation_spec["action_mask"].shape, self._action_spec.maximum + 1)
         if previous_action:
@@ -195,7 +195,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
     def _observe(self, observation, info, previous_action, previous_reward):
         observation = to_observation(self._environment.single_observation_space, observation)
         with self._failure_named():
-            require_inside(self._own_spec, observation)
+            require_inside(self._bounded, observation)
         if not self._adds:
             return observation
         parts = {"observation": observation}

@@ -62,21 +62,30 @@ def _(space: spaces.Tuple, name: str = "observation"):
     return tuple(observation_spec(part, f"{name}.{i}") for i, part in enumerate(space.spaces))
 
 
-def require_inside(spec: Any, observation: Any) -> None:
-    """Raises `InvalidInput` naming whole numbers that are outside of their bounds.
+def bounded_parts(spec: Any) -> dict[int, array_spec.BoundedArraySpec]:
+    """The parts of a spec, by their place in it, whose whole numbers have closer bounds than their type."""
+    parts = {}
+    for i, part in enumerate(tf.nest.flatten(spec)):
+        if isinstance(part, array_spec.BoundedArraySpec) and np.issubdtype(part.dtype, np.integer):
+            least, most = np.iinfo(part.dtype).min, np.iinfo(part.dtype).max
+            if np.any(part.minimum > least) or np.any(part.maximum < most):
+                parts[i] = part
+    return parts
+
+
+def require_inside(parts: dict[int, array_spec.BoundedArraySpec], observation: Any) -> None:
+    """Raises `InvalidInput` naming whole numbers that are outside of the bounds of `bounded_parts`.
 
     One-hot codes and the replay, which stores them in the smallest type, would take them for other numbers.
     """
-    for part, values in zip(tf.nest.flatten(spec), tf.nest.flatten(observation), strict=True):
-        if not (isinstance(part, array_spec.BoundedArraySpec) and np.issubdtype(part.dtype, np.integer)):
-            continue
-        type_ = np.iinfo(part.dtype)
-        if np.all(part.minimum == type_.min) and np.all(part.maximum == type_.max):
-            continue
-        outside = (values < part.minimum) | (values > part.maximum)
+    flat = tf.nest.flatten(observation) if parts else []
+    for i, part in parts.items():
+        outside = (flat[i] < part.minimum) | (flat[i] > part.maximum)
         if outside.any():
-            bounds = f"{np.min(part.minimum)} to {np.max(part.maximum)}"
-            require(False, part.name, int(values[outside][0]), f"inside of its space's bounds, {bounds}")
+            raise InvalidInput(
+                f"{part.name} must be inside of its space's bounds, {np.min(part.minimum)} to "
+                f"{np.max(part.maximum)}, not {flat[i][outside][0]}"
+            )
 
 
 @singledispatch

@@ -37,7 +37,7 @@ class BestPolicy(tf.Module):
           greedy_return: its mean return in an evaluation.
           env_steps: the environment steps it has learned from.
         """
-        if not greedy_return >= float(self.greedy_return):
+        if greedy_return < float(self.greedy_return):
             return
         for kept, variable in zip(self.weights, network.variables, strict=True):
             kept.assign(variable)

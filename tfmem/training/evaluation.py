@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfmem.environments import GymnasiumEnvironment
-from tfmem.errors import InvalidInput, require
+from tfmem.environments import EnvironmentFailed, GymnasiumEnvironment
+from tfmem.errors import require
 
 # Where an episode has not ended it never will: a greedy policy does the same for ever.
 ENDLESS = 100_000
@@ -61,7 +61,7 @@ def evaluate(
       ablate_memory: put the initial memory in place of the carried one at every step.
 
     Raises:
-      InvalidInput: when an episode has not ended after 100,000 steps.
+      EnvironmentFailed: when an episode has not ended after 100,000 steps.
     """
     require(episodes >= 1, "episodes", episodes, "at least 1")
     returns: list[float] = []
@@ -84,9 +84,9 @@ def _one_episode_each(policy, environment, ablate_memory) -> tuple[list[float], 
     lengths = np.zeros(size, int)
     while running.any():
         if len(chosen) == ENDLESS:
-            raise InvalidInput(
-                f"an episode has not ended after {ENDLESS} steps; give the environment a limit, such as "
-                """--set 'env_kwargs={"max_episode_steps": 1000}'"""
+            raise EnvironmentFailed(
+                f"an episode has not ended after {ENDLESS} steps; limit it by the environment's argument "
+                "max_episode_steps, or where it is registered"
             )
         is_first = time_step.is_first() | ablate_memory
         action, _, state = policy.step(time_step.observation, is_first, state)

@@ -66,8 +66,8 @@ class RunFolder:
         return TrainConfig.from_dict(values)
 
     def has_checkpoint(self, number: int) -> bool:
-        """Whether there are files of a checkpoint of this number."""
-        return any(self.checkpoints.glob(f"ckpt-{number}.*"))
+        """Whether a checkpoint of this number is kept; a save that was killed has left none."""
+        return any(path.endswith(f"-{number}") for path in self._kept_checkpoints())
 
     def latest_checkpoint(self) -> str | None:
         """The path of the newest checkpoint whose files are there; None before the first."""
