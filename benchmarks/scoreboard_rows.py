@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tfmem.environments import Probe
 from tfmem.networks import ScanNTMConfig
 from tfmem.recipes import RECIPES, Recipe
 from tfmem.training import PRESETS, TrainConfig
@@ -209,8 +210,9 @@ def outdated(row: Row, run: dict) -> bool:
         return False
     preset = PRESETS[row.preset]
     values = preset.values
-    if preset.by_episode:
-        values = values | preset.by_episode(config["sequence_length"] - 1)
+    if preset.by_probe:
+        found = Probe(config["sequence_length"] - 1, config["previous_action"])
+        values = values | preset.by_probe(found)
     core = {"jumps": True} | config["core"]
     heads = ScanNTMConfig(jumps=values.get("core.jumps", True))
     if core["kind"] == heads.kind and (

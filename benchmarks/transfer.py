@@ -21,6 +21,7 @@ from statistics import median
 
 from machine import provenance
 
+from tfmem.environments import Probe
 from tfmem.training import PRESETS, TrainConfig, load_run, make_config, train
 
 RESULTS = Path(__file__).parent.resolve() / "results"
@@ -45,7 +46,9 @@ def compare(task: str, seed: int) -> dict:
     family, small_steps, large_steps = TASKS[task]
     shared = {"seed": seed, "checkpoint_interval": 10_000}
     large = make_config(f"popgym-{family}Medium-v0", overrides={**shared, "env_steps": large_steps})
-    fitted = PRESETS["recall"].by_episode(large.sequence_length - 1) | {"env_steps": small_steps}
+    fitted = PRESETS["recall"].by_probe(Probe(large.sequence_length - 1, large.previous_action)) | {
+        "env_steps": small_steps
+    }
     small = make_config(f"popgym-{family}Easy-v0", overrides={**shared, **fitted})
     with tempfile.TemporaryDirectory() as folder:
         before = learned(small, Path(folder) / "small")

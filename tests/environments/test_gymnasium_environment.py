@@ -9,7 +9,7 @@ from tf_agents.environments import utils as environment_utils
 from tf_agents.trajectories import time_step as ts
 
 from tests.conftest import RECALL
-from tfmem.environments import EnvironmentFailed, GymnasiumEnvironment, load, longest_episode
+from tfmem.environments import EnvironmentFailed, GymnasiumEnvironment, Probe, load, probe
 from tfmem.errors import InvalidInput
 
 F, M, L = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
@@ -186,8 +186,13 @@ def test_an_environment_steps_its_copies_its_own_way_where_it_has_one():
         load("tests/RememberFirst-v0", num_envs=3, vectorization="vector_entry_point")
 
 
-def test_the_longest_episode_is_found_by_playing():
-    assert longest_episode("tests/RememberFirst-v0", {"length": 9}) == 10  # nine steps and the first frame
+def test_a_probe_finds_the_longest_episode_by_playing():
+    found = probe("tests/RememberFirst-v0", {"length": 9})
+    assert found == Probe(frames=10, needs_previous_action=False)  # nine steps and the first frame
+
+
+def test_a_probe_tells_that_the_environment_asks_for_the_previous_action():
+    assert probe("popgym-BattleshipEasy-v0") == Probe(frames=65, needs_previous_action=True)
 
 
 def test_workers_that_have_died_can_be_closed():

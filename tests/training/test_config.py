@@ -107,6 +107,13 @@ def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():
     assert (lstm.sequence_length, lstm.core) == (7, LSTMConfig())
 
 
+def test_the_recall_preset_shows_the_previous_action_where_the_environment_asks_for_it():
+    # Battleship says whether the last shot has hit, and not where it went.
+    assert make_config("popgym-BattleshipEasy-v0").previous_action
+    assert not make_config("popgym-RepeatPreviousEasy-v0").previous_action
+    assert not make_config("popgym-BattleshipEasy-v0", overrides={"previous_action": False}).previous_action
+
+
 @pytest.mark.parametrize(("length", "windows", "updates"), [(9, 16, 4), (100, 8, 8), (500, 4, 16)])
 def test_the_recall_preset_updates_from_fewer_windows_of_long_episodes(length, windows, updates):
     config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})

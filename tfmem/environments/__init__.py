@@ -4,9 +4,10 @@ from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probabil
 from tfmem.environments.gymnasium_environment import (
     EnvironmentFailed,
     GymnasiumEnvironment,
+    Probe,
     Vectorization,
     load,
-    longest_episode,
+    probe,
 )
 
-__all__ = ["EnvironmentFailed", "GymnasiumEnvironment", "Vectorization", "load", "longest_episode"]
+__all__ = ["EnvironmentFailed", "GymnasiumEnvironment", "Probe", "Vectorization", "load", "probe"]

@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -122,6 +122,15 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
     def action_space(self) -> gym.Space:
         """The action space of one environment, before flattening to one discrete choice."""
         return self._environment.single_action_space
+
+    @property
+    def needs_previous_action(self) -> bool:
+        """Whether the environment says that observations are to hold the previous action.
+
+        POPGym's do by `obs_requires_prev_action`. A vectorised version of its own says nothing.
+        """
+        copies = getattr(self._environment, "envs", None)
+        return bool(copies) and getattr(copies[0].unwrapped, "obs_requires_prev_action", False)
 
     def observation_spec(self):
         return self._observation_spec
@@ -297,17 +306,20 @@ def load(
         raise
 
 
-# Random episodes that `longest_episode` plays, and where it cuts them.
+# Random episodes that `probe` plays, and where it cuts them.
 PROBED_EPISODES = 4
 LONGEST = 1_024
 
 
-def longest_episode(
-    env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_mask: bool = False
-) -> int:
-    """Frames of the longest of a few episodes played at random, the first and the last included.
+class Probe(NamedTuple):
+    """What a few episodes told of an environment."""
 
-    Episodes are cut at 1,024 frames.
+    frames: int  # of the longest of them, the first and the last included, at most 1,024
+    needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
+
+
+def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_mask: bool = False) -> Probe:
+    """Plays a few episodes at random.
 
     Raises:
       InvalidInput: as `load`.
@@ -326,7 +338,7 @@ def longest_episode(
             time_step = environment.step(lot.argmax(axis=1))
             running &= ~time_step.is_last()
             frames += 1
-    return frames
+        return Probe(frames, environment.needs_previous_action)
 
 
 def _register(env_id: str) -> None:

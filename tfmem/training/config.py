@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import dacite
 
-from tfmem.environments import Vectorization, longest_episode
+from tfmem.environments import Probe, Vectorization, probe
 from tfmem.errors import InvalidInput, require
 from tfmem.networks import CoreConfig, NetworkConfig, ScanNTMConfig
 from tfmem.networks.config import CORES, Attention, RegionAttention
@@ -256,20 +256,22 @@ class Preset:
 
     Attributes:
       values: fields that are the same for the whole family.
-      by_episode: fields that depend on how many frames an episode has, where there are any.
+      by_probe: fields that depend on what a few episodes tell of the environment, where there are any.
     """
 
     values: dict[str, Any]
-    by_episode: Callable[[int], dict[str, Any]] | None = None
+    by_probe: Callable[[Probe], dict[str, Any]] | None = None
 
 
-def _whole_episodes(frames: int) -> dict[str, Any]:
+def _whole_episodes(found: Probe) -> dict[str, Any]:
     """A window holds an episode, the memory a slot for each of its frames; learning twice an episode.
 
     An update takes about 832 frames: of long episodes a few are enough, and more updates teach more.
     """
+    frames = found.frames
     windows = min(16, max(4, 832 // frames))
     return {
+        "previous_action": found.needs_previous_action,
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
         "collect_steps": max(1, frames // 2),
@@ -364,7 +366,7 @@ def make_config(
     Without a preset it is a recipe's own for `recipes/NAME`, and `recall` for any other environment. A
     recipe's settings come on top of the preset. Override keys are `TrainConfig`'s fields; `core` takes a
     core's name, and `core.slots` and the like set a field of the core. A preset may depend on how long
-    episodes are: a few random ones are played then.
+    episodes are and on what the environment says of itself: a few random ones are played then.
 
     Raises:
       InvalidInput: on an unknown preset or field, or a value that does not fit.
@@ -382,11 +384,10 @@ def make_config(
     values: dict[str, Any] = {"env_id": env_id, **chosen.values}
     preset_core = chosen.values.get("core", "scan_ntm")
     core = overrides.get("core", preset_core)
-    if chosen.by_episode:
-        frames = longest_episode(
-            env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False)
+    if chosen.by_probe:
+        values |= chosen.by_probe(
+            probe(env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False))
         )
-        values |= chosen.by_episode(frames)
     if core != preset_core:  # whose fields the preset sets
         values = {key: value for key, value in values.items() if not key.startswith("core.")}
     values |= overrides
