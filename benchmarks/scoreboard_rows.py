@@ -72,16 +72,16 @@ ROWS = (
     ),
     Row("autoencode_easy", popgym("AutoencodeEasy"), 300_000, 0.495, SHM, seeds=5, systems=BASELINES),
     Row("repeat_previous_medium", popgym("RepeatPreviousMedium"), 200_000, 0.789, POPGYM, systems=THREE),
-    Row("repeat_previous_hard", popgym("RepeatPreviousHard"), 400_000, 0.191, POPGYM),
+    Row("repeat_previous_hard", popgym("RepeatPreviousHard"), 200_000, 0.191, POPGYM),
     Row("autoencode_medium", popgym("AutoencodeMedium"), 300_000, -0.420, POPGYM),
-    Row("autoencode_hard", popgym("AutoencodeHard"), 600_000, -0.448, POPGYM),
+    Row("autoencode_hard", popgym("AutoencodeHard"), 400_000, -0.448, POPGYM),
     Row("count_recall_easy", popgym("CountRecallEasy"), 1_000_000, 0.575, MEMOROIDS),
     Row("count_recall_medium", popgym("CountRecallMedium"), 1_000_000, -0.519, POPGYM),
     Row("count_recall_hard", popgym("CountRecallHard"), 1_000_000, -0.470, POPGYM),
     Row(
         "repeat_previous_10_256",
         "popgym_sizes:RepeatPrevious-v0",
-        400_000,
+        300_000,
         None,
         "",
         env_kwargs=(("num_decks", 10), ("k", 256)),
@@ -213,11 +213,13 @@ def outdated(row: Row, run: dict) -> bool:
     if preset.by_probe:
         found = Probe(config["sequence_length"] - 1, config["previous_action"])
         values = values | preset.by_probe(found)
-    core = {"jumps": True} | config["core"]
-    heads = ScanNTMConfig(jumps=values.get("core.jumps", True))
+    core = {"jumps": True, "favourite_logit": 5.0} | config["core"]
+    heads = ScanNTMConfig(
+        jumps=values.get("core.jumps", True), favourite_logit=values.get("core.favourite_logit", 5.0)
+    )
     if core["kind"] == heads.kind and (
-        [core["read_heads"], core["write_heads"], core["jumps"]]
-        != [list(heads.read_heads), list(heads.write_heads), heads.jumps]
+        [core["read_heads"], core["write_heads"], core["jumps"], core["favourite_logit"]]
+        != [list(heads.read_heads), list(heads.write_heads), heads.jumps, heads.favourite_logit]
     ):
         return True
     # A field that a run's configuration does not have yet was as its default is.

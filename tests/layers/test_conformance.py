@@ -83,7 +83,7 @@ LAYERS = {
     **{f"ReadHead, {a}": head(ReadHead, a) for a in ("ntm", "content", "direct", "attention")},
     "ScanNTM": scan_ntm(read_heads=("forward", "any")),
     "ScanNTM, chunked": scan_ntm(read_heads=("forward", "any"), erase="scalar", execution="chunked"),
-    "ScanNTM, no jumps": scan_ntm(read_heads=("forward", "any"), jumps=False),
+    "ScanNTM, no jumps": scan_ntm(read_heads=("forward", "any"), jumps=False, favourite_logit=6.0),
     "ScanNTM, content": scan_ntm(read_heads=("forward", "content")),
     "SoftAttention": Entry(lambda **kwargs: SoftAttention(4, **kwargs)),
     "SoftAttention, two dot-product heads, a query an input": Entry(

@@ -248,6 +248,16 @@ def test_content_reads_find_what_was_written():
     np.testing.assert_array_equal(read.argmax(-1), [0, 1, 2, 3, 0, 2])
 
 
+def test_heads_stray_from_their_favourite_as_often_as_its_logit_says():
+    layer = ScanNTM(slots=8, width=2, write_heads=("forward",), jumps=False, favourite_logit=3.0)
+    x = tf.random.normal([2, 4, 3])
+    _, state = layer(x)
+    # Stay, forward and back have logits of 0, 3 and 0: e^3 / (e^3 + 2) = .9094 on slot 1 of 8 after a step.
+    forward = np.exp(3) / (np.exp(3) + 2)
+    np.testing.assert_allclose(layer.controls(x).write_modes[..., 0, 1], np.full([2, 4], forward), rtol=1e-5)
+    np.testing.assert_allclose(tf.reduce_max(state["write_weights"][0, 0]), forward**4, atol=0.03)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -263,6 +273,7 @@ def test_content_reads_find_what_was_written():
         ({"erase": "none"}, "erase must be 'vector' or 'scalar'"),
         ({"read_heads": ("sideways",)}, "favourite mode must be one of stay, forward"),
         ({"write_heads": ("write",)}, "favourite mode must be one of"),
+        ({"favourite_logit": float("nan")}, "favourite_logit must be a finite number of 0 or more, not nan"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

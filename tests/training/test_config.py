@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -45,6 +46,7 @@ def test_overrides():
         ({"replay_capacity": 100}, "replay_capacity must be at least"),
         ({"core": "transformer"}, "core must be one of scan_ntm, lstm, none"),
         ({"core.slots": 1}, "core.slots must be at least 2"),
+        ({"core.favourite_logit": -1}, "core.favourite_logit must be a finite number of 0 or more"),
         ({"core.slotz": 8}, "slotz"),
         ({"core.read_heads": ["up"]}, "core.read_heads must be one or more of stay"),
         ({"core": "lstm", "core.slots": 8}, "slots"),
@@ -112,6 +114,12 @@ def test_the_recall_preset_shows_the_previous_action_where_the_environment_asks_
     assert make_config("popgym-BattleshipEasy-v0").previous_action
     assert not make_config("popgym-RepeatPreviousEasy-v0").previous_action
     assert not make_config("popgym-BattleshipEasy-v0", overrides={"previous_action": False}).previous_action
+
+
+@pytest.mark.parametrize(("length", "logit"), [(9, 5.0), (299, 1 + math.log(300))])
+def test_the_recall_preset_lets_heads_stray_less_in_long_episodes(length, logit):
+    config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})
+    assert config.core.favourite_logit == pytest.approx(logit)
 
 
 @pytest.mark.parametrize(("length", "windows", "updates"), [(9, 16, 4), (100, 8, 8), (500, 4, 16)])

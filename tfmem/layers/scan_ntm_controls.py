@@ -10,10 +10,7 @@ import tensorflow as tf
 from tfmem._keras import keras
 from tfmem.ops.addressing import MOVES
 
-# Logit that a head gives its favourite mode at first, and the one that it gives jumps. With 5, a head
-# that moves forward does so with probability .98: after 50 steps its weights are still mostly on one
-# slot, so what is written stays separate. See docs/learning.md.
-FAVOURITE_LOGIT = 5.0
+# Logit that a head gives jumps at first.
 JUMP_LOGIT = -2.0
 # Biases of the erase strengths, before their sigmoid. A head that jumps erases little: it comes back to what
 # it wrote, as to a count, and adds to it.
@@ -53,12 +50,15 @@ def hold(c: Controls, mask: tf.Tensor) -> Controls:
     )
 
 
-def mode_biases(favourites: Sequence[str], modes: Sequence[str], others: Sequence[str] = ()) -> np.ndarray:
+def mode_biases(
+    favourites: Sequence[str], modes: Sequence[str], logit: float, others: Sequence[str] = ()
+) -> np.ndarray:
     """Initial logits of H heads' modes, `[H, modes]`.
 
     Args:
       favourites: the favourite mode of each head, or `"any"`.
       modes: the names of the modes.
+      logit: of the favourite mode.
       others: modes that the head would have, were they a favourite: for the error's message.
 
     Raises:
@@ -71,7 +71,7 @@ def mode_biases(favourites: Sequence[str], modes: Sequence[str], others: Sequenc
             known = ", ".join(dict.fromkeys([*modes, *others, "any"]))
             raise ValueError(f"a head's favourite mode must be one of {known}; not {favourite!r}")
         if favourite != "any":
-            bias[modes.index(favourite)] = FAVOURITE_LOGIT
+            bias[modes.index(favourite)] = logit
     return biases
 
 
@@ -113,6 +113,7 @@ class Controller(keras.layers.Layer):
       read_heads: the favourite mode of each of the R read heads.
       read_modes: the names of a read head's modes.
       erase: `"vector"` or `"scalar"`; see `ScanNTM`.
+      favourite_logit: see `ScanNTM`.
 
     Call arguments:
       x: `[B, F]` or `[B, T, F]`.
@@ -136,6 +137,7 @@ class Controller(keras.layers.Layer):
         read_heads: Sequence[str],
         read_modes: Sequence[str],
         erase: str,
+        favourite_logit: float,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -147,8 +149,8 @@ class Controller(keras.layers.Layer):
         self._scalar_erase = erase == "scalar"
         self._looks_up = "content" in read_modes
         self._jumps = "jump" in read_modes
-        self._write_mode_bias = mode_biases(write_heads, write_modes)
-        self._read_mode_bias = mode_biases(read_heads, read_modes, ["content"])
+        self._write_mode_bias = mode_biases(write_heads, write_modes, favourite_logit)
+        self._read_mode_bias = mode_biases(read_heads, read_modes, favourite_logit, ["content"])
         self._add_kernel = _AddKernel(write_heads, width)
         self._erase_bias = np.repeat(
             [erase_bias(head, slots) for head in write_heads], 1 if self._scalar_erase else width

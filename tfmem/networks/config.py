@@ -21,8 +21,15 @@ class ScanNTMConfig:
     write_heads: tuple[str, ...] = ("forward", "stay")
     controller_units: int = 64
     jumps: bool = True
+    favourite_logit: float = 5.0
 
     def __post_init__(self):
+        require(
+            0 <= self.favourite_logit < math.inf,
+            "core.favourite_logit",
+            self.favourite_logit,
+            "a finite number of 0 or more",
+        )
         require(self.slots >= 2, "core.slots", self.slots, "at least 2")
         require(self.width >= 1, "core.width", self.width, "at least 1")
         require(self.controller_units >= 1, "core.controller_units", self.controller_units, "at least 1")

@@ -147,6 +147,7 @@ def stateful_layers(config: NetworkConfig) -> list[keras.layers.Layer]:
                 write_heads=core.write_heads,
                 controller_units=core.controller_units,
                 jumps=core.jumps,
+                favourite_logit=core.favourite_logit,
                 name="scan_ntm",
             )
         )

@@ -244,7 +244,7 @@ def _core(value: Any) -> CoreConfig:
     return dacite.from_dict(CORES[kind], fields, dacite.Config(strict=True, type_hooks=_CORE_TYPE_HOOKS))
 
 
-_CORE_TYPE_HOOKS: Any = {tuple[str, ...]: _names, int: _int}
+_CORE_TYPE_HOOKS: Any = {tuple[str, ...]: _names, float: _float, int: _int}
 
 # dacite looks hooks up by any annotation, unions included, though it declares plain types.
 _TYPE_HOOKS: Any = {CoreConfig: _core, float: _float, int: _int}
@@ -266,7 +266,8 @@ class Preset:
 def _whole_episodes(found: Probe) -> dict[str, Any]:
     """A window holds an episode, the memory a slot for each of its frames; learning twice an episode.
 
-    An update takes about 832 frames: of long episodes a few are enough, and more updates teach more.
+    An update takes about 832 frames: of long episodes a few are enough, and more updates teach more. The
+    longer an episode, the less may a head stray in a step: some 1.5 times in an episode at first.
     """
     frames = found.frames
     windows = min(16, max(4, 832 // frames))
@@ -274,6 +275,7 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
         "previous_action": found.needs_previous_action,
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
+        "core.favourite_logit": max(5.0, 1.0 + math.log(frames)),
         "collect_steps": max(1, frames // 2),
         "batch_size": windows,
         "updates": 64 // windows,
