@@ -127,10 +127,10 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
     def needs_previous_action(self) -> bool:
         """Whether the environment says that observations are to hold the previous action.
 
-        POPGym's do by `obs_requires_prev_action`. A vectorised version of its own says nothing.
+        POPGym's do by `obs_requires_prev_action`. Copies that it steps in its own way, or in workers, say nothing.
         """
-        copies = getattr(self._environment, "envs", None)
-        return bool(copies) and getattr(copies[0].unwrapped, "obs_requires_prev_action", False)
+        copies = getattr(self._environment, "envs", ())
+        return any(getattr(copy.unwrapped, "obs_requires_prev_action", False) for copy in copies)
 
     def observation_spec(self):
         return self._observation_spec
