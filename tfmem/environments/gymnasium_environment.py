@@ -127,7 +127,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
     def needs_previous_action(self) -> bool:
         """Whether the environment says that observations are to hold the previous action.
 
-        POPGym's do by `obs_requires_prev_action`. Copies that it steps in its own way, or in workers, say nothing.
+        POPGym's do by `obs_requires_prev_action`. Copies in workers, or stepped in a way of their own, say
+        nothing.
         """
         copies = getattr(self._environment, "envs", ())
         return any(getattr(copy.unwrapped, "obs_requires_prev_action", False) for copy in copies)
