@@ -2,6 +2,7 @@
 
 import _thread
 import dataclasses
+import signal
 import time
 
 import pytest
@@ -27,6 +28,15 @@ def test_an_environments_own_error_is_the_cause_of_what_is_raised(tiny_config):
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+@pytest.fixture
+def ctrl_c_heard():
+    """As on a terminal: a shell starts what it puts in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_ctrl_c_does_not_wait_for_all_steps(tiny_config):
     collector, environment = make_collector(tiny_config, 10_000)
     step, steps = environment.step, []
