@@ -54,8 +54,8 @@ Written by `python benchmarks/scoreboard.py`; every run, its configuration and i
 - *best*: the greatest of the evaluations during training, averaged over seeds.
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
-- †: measured with an earlier form of the preset: other heads, Huber's loss, one hidden layer, or fewer and larger updates, or heads that stray more in long episodes
-  ([what was tried](learning.md)).
+- †: measured with an earlier form of the preset: other heads, Huber's loss, one hidden layer, fewer and larger updates,
+  or heads that stray more in long episodes ([what was tried](learning.md)).
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes. TF-Agents' agent
   gets the preset's sizes, rates, loss, target and windows, as far as it has them; RecurrentPPO its own defaults, and rollouts of 2,048 steps at
   least; tianshou's agent what its own recurrent example sets, with traces of 16 frames in place of 4.
