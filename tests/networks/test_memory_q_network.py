@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,6 +54,23 @@ def window():
     step_type[0, 0] = step_type[1, 4] = step_type[1, 5] = ts.StepType.FIRST
     step_type[1, 3] = step_type[2, 8] = ts.StepType.LAST
     return observation, tf.constant(step_type)
+
+
+def test_every_field_of_the_memorys_configuration_reaches_the_layer():
+    core = ScanNTMConfig(
+        slots=6,
+        width=4,
+        read_heads=("forward", "any"),
+        write_heads=("stay",),
+        controller_units=5,
+        jumps=False,
+        favourite_logit=7.0,
+    )
+    network = build(NetworkConfig(core=core, embedding=8, hidden=8))
+    (layer,) = (layer for layer in network.layers if layer.name == "scan_ntm")
+    given = dataclasses.asdict(core)
+    del given["kind"]
+    assert {name: getattr(layer, name) for name in given} == given
 
 
 def test_unroll_equals_single_steps(network, window):
