@@ -52,8 +52,7 @@ def popgym(task: str) -> str:
 THREE = ("scan_ntm", "lstm", "none")
 PEERS_OF_OURS = ("frame_stack", "tf_agents", "recurrent_ppo", "tianshou")
 BASELINES = (*THREE, *PEERS_OF_OURS)
-CONTROL = ("lstm", "scan_ntm", "none")  # the preset's own core first
-CONTROL_BASELINES = (*CONTROL, *PEERS_OF_OURS)
+CONTROL_BASELINES = ("lstm", "scan_ntm", "none", *PEERS_OF_OURS)  # the preset's own core first
 # From the top down: what is measured first.
 ROWS = (
     Row(
@@ -81,7 +80,7 @@ ROWS = (
     Row(
         "repeat_previous_10_256",
         "popgym_sizes:RepeatPrevious-v0",
-        300_000,
+        1_000_000,
         None,
         "",
         env_kwargs=(("num_decks", 10), ("k", 256)),
@@ -131,21 +130,33 @@ ROWS = (
         )
         for size, steps, systems in (
             ("Easy", 100_000, CONTROL_BASELINES),
-            ("Medium", 150_000, CONTROL),
-            ("Hard", 150_000, CONTROL),
+            ("Medium", 150_000, ("lstm", "none")),
+            ("Hard", 150_000, ("lstm", "none")),
         )
     ),
     *(
         Row(
             f"noisy_position_only_cartpole_{size.lower()}",
             popgym(f"NoisyPositionOnlyCartPole{size}"),
-            150_000,
+            500_000,
             published,
             POPGYM,
             preset="control",
-            systems=CONTROL,
+            systems=("lstm", "none"),
         )
         for size, published in (("Medium", 0.659), ("Hard", 0.404))
+    ),
+    # The size between those of the recipes.
+    Row(
+        "memory_s9",
+        "recipes/memory-s7",
+        300_000,
+        None,
+        "",
+        preset="control",
+        env_kwargs=(("env_id", "MiniGrid-MemoryS9-v0"),),
+        systems=("lstm", "none"),
+        greatest=None,
     ),
     *(
         Row(f"fast_{name}", popgym(task), 50_000, 1.0, POPGYM, preset="fast", systems=("lstm",))
@@ -211,7 +222,8 @@ def outdated(row: Row, run: dict) -> bool:
     preset = PRESETS[row.preset]
     values = preset.values
     if preset.by_probe:
-        found = Probe(config["sequence_length"] - 1, config["previous_action"])
+        frames, needs_previous_action = config["sequence_length"] - 1, config["previous_action"]
+        found = Probe(frames, lengths_vary=False, needs_previous_action=needs_previous_action)
         values = values | preset.by_probe(found)
     core = {"jumps": True, "favourite_logit": 5.0} | config["core"]
     heads = ScanNTMConfig(

@@ -46,9 +46,10 @@ def compare(task: str, seed: int) -> dict:
     family, small_steps, large_steps = TASKS[task]
     shared = {"seed": seed, "checkpoint_interval": 10_000}
     large = make_config(f"popgym-{family}Medium-v0", overrides={**shared, "env_steps": large_steps})
-    fitted = PRESETS["recall"].by_probe(Probe(large.sequence_length - 1, large.previous_action)) | {
-        "env_steps": small_steps
-    }
+    as_large = Probe(
+        large.sequence_length - 1, lengths_vary=False, needs_previous_action=large.previous_action
+    )
+    fitted = PRESETS["recall"].by_probe(as_large) | {"env_steps": small_steps}
     small = make_config(f"popgym-{family}Easy-v0", overrides={**shared, **fitted})
     with tempfile.TemporaryDirectory() as folder:
         before = learned(small, Path(folder) / "small")

@@ -109,6 +109,12 @@ def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():
     assert (lstm.sequence_length, lstm.core) == (7, LSTMConfig())
 
 
+def test_the_recall_preset_leaves_room_where_a_better_policy_may_play_longer():
+    # Random play of MineSweeperHard hits a mine within four frames; a game without a mistake has 55.
+    config = make_config("popgym-MineSweeperHard-v0")
+    assert (config.sequence_length, config.core.slots) == (65, 64)
+
+
 def test_the_recall_preset_shows_the_previous_action_where_the_environment_asks_for_it():
     # Battleship says whether the last shot has hit, and not where it went.
     assert make_config("popgym-BattleshipEasy-v0").previous_action

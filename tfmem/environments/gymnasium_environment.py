@@ -316,6 +316,7 @@ class Probe(NamedTuple):
     """What a few episodes told of an environment."""
 
     frames: int  # of the longest of them, the first and the last included, at most 1,024
+    lengths_vary: bool  # so that a better policy may play longer ones
     needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
 
 
@@ -329,17 +330,21 @@ def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_ma
         env_id, num_envs=PROBED_EPISODES, env_kwargs=env_kwargs, action_mask=action_mask, seed=0
     )
     rng = np.random.default_rng(0)
-    running = np.ones(environment.batch_size, bool)
+    running, frames = np.ones(environment.batch_size, bool), np.ones(environment.batch_size, int)
     with contextlib.closing(environment):
-        time_step, frames = environment.reset(), 1
-        while running.any() and frames < LONGEST:
+        time_step = environment.reset()
+        while running.any() and frames.max() < LONGEST:
             lot = rng.random([environment.batch_size, environment.action_spec().maximum + 1])
             if action_mask:
                 lot *= time_step.observation["action_mask"]
             time_step = environment.step(lot.argmax(axis=1))
+            frames += running
             running &= ~time_step.is_last()
-            frames += 1
-        return Probe(frames, environment.needs_previous_action)
+        return Probe(
+            frames=int(frames.max()),
+            lengths_vary=bool((frames != frames[0]).any()),
+            needs_previous_action=environment.needs_previous_action,
+        )
 
 
 def _register(env_id: str) -> None:

@@ -268,8 +268,10 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
 
     An update takes about 832 frames: of long episodes a few are enough, and more updates teach more. The
     longer an episode, the less may a head stray in a step: some 1.5 times in an episode at first.
+
+    Random play of a game that a mistake ends says little of how long a good one lasts.
     """
-    frames = found.frames
+    frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
     return {
         "previous_action": found.needs_previous_action,
