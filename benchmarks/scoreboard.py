@@ -2,6 +2,7 @@
 
     python benchmarks/scoreboard.py                    every cell that is missing, from the top of the table
     python benchmarks/scoreboard.py autoencode_easy    the cells of one row
+    python benchmarks/scoreboard.py memory_s13 --systems none
     python benchmarks/scoreboard.py --page             only docs/scoreboard.md and its plots
 
 A cell is a run of one system with one seed: trained by `tfmem train` with the row's preset and nothing of
@@ -28,7 +29,7 @@ from pathlib import Path
 
 from machine import provenance
 from scoreboard_page import write_page
-from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, RESULTS, ROWS, Row, outdated, results_of
+from scoreboard_rows import EPISODES, PYTORCH, RECIPE_ROWS, RESULTS, ROWS, SYSTEMS, Row, outdated, results_of
 
 HERE = Path(__file__).parent.resolve()  # holds popgym_sizes, memory_chain and frame_stack
 PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
@@ -112,8 +113,8 @@ def keep(row: Row, runs: list[dict]) -> None:
     (RESULTS / f"{row.name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def measure(rows: tuple[Row, ...], processors: list[int]) -> None:
-    """Runs every cell that is missing, one on each core at a time."""
+def measure(rows: tuple[Row, ...], systems: set[str], processors: list[int]) -> None:
+    """Runs every cell of these systems that is missing, one on each core at a time."""
     free: queue.Queue[int] = queue.Queue()
     for processor in processors:
         free.put(processor)
@@ -134,7 +135,7 @@ def measure(rows: tuple[Row, ...], processors: list[int]) -> None:
         cells = []
         for row in rows:
             there = {(r["system"], r["seed"]) for r in results_of(row) if not outdated(row, r)}
-            for system in row.systems:
+            for system in filter(systems.__contains__, row.systems):
                 if system in PYTORCH and not PEERS.exists():
                     print(f"{row.name}: {system} left out, there is no {PEERS}")
                     continue
@@ -150,15 +151,21 @@ def main() -> None:
     rows = (*ROWS, *RECIPE_ROWS)
     names = [row.name for row in rows]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(names)}")
+    parser.add_argument("--systems", default=",".join(SYSTEMS), help="of the rows, the only ones to run")
     parser.add_argument("--cores", default="0,1", help="of the processor, a cell on each")
     parser.add_argument("--page", action="store_true", help="only write the page")
     arguments = parser.parse_args()
     unknown = set(arguments.rows) - set(names)
     if unknown:
         parser.error(f"there is no row {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+    systems = set(arguments.systems.split(","))
+    if systems - set(SYSTEMS):
+        parser.error(
+            f"there is no system {', '.join(sorted(systems - set(SYSTEMS)))}; choose from {', '.join(SYSTEMS)}"
+        )
     if not arguments.page:
         chosen = tuple(row for row in rows if not arguments.rows or row.name in arguments.rows)
-        measure(chosen, [int(core) for core in arguments.cores.split(",")])
+        measure(chosen, systems, [int(core) for core in arguments.cores.split(",")])
     write_page()
 
 

@@ -138,7 +138,7 @@ ROWS = (
         Row(
             f"noisy_position_only_cartpole_{size.lower()}",
             popgym(f"NoisyPositionOnlyCartPole{size}"),
-            500_000,
+            150_000,
             published,
             POPGYM,
             preset="control",

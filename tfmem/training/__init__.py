@@ -1,10 +1,11 @@
 """Configuration, the collect-and-learn loop, checkpoints, evaluation."""
 
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
-from tfmem.training.config import PRESETS, TrainConfig, make_config
+from tfmem.training.config import TrainConfig
 from tfmem.training.environment import environment_description, load_environment
 from tfmem.training.evaluation import Evaluation, evaluate
 from tfmem.training.learner import Learner
+from tfmem.training.presets import PRESETS, make_config
 from tfmem.training.run import (
     Diverged,
     Interrupted,

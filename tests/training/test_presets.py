@@ -1,0 +1,53 @@
+import math
+
+import pytest
+
+from tfmem.errors import InvalidInput
+from tfmem.networks import LSTMConfig, ScanNTMConfig
+from tfmem.training import make_config
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(InvalidInput, match="preset must be one of"):
+        make_config("CartPole-v1", preset="magic")
+
+
+def test_the_control_preset_takes_another_core():
+    config = make_config("CartPole-v1", preset="control")
+    assert (config.core, config.previous_action, config.stored_state) == (LSTMConfig(), True, True)
+    slots = make_config("CartPole-v1", preset="control", overrides={"core": "scan_ntm", "core.slots": 8})
+    assert slots.core == ScanNTMConfig(slots=8)
+    assert make_config("CartPole-v1", preset="control", overrides={"core.units": 8}).core.units == 8
+
+
+def test_the_recall_preset_fits_windows_and_memory_to_the_episodes():
+    config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": 9}})
+    assert (config.sequence_length, config.core.slots, config.collect_steps) == (11, 10, 5)
+    assert (config.network.hidden_layers, config.core.jumps) == (2, False)
+    lstm = make_config("tests/RememberFirst-v0", overrides={"core": "lstm", "sequence_length": 7})
+    assert (lstm.sequence_length, lstm.core) == (7, LSTMConfig())
+
+
+def test_the_recall_preset_leaves_room_where_a_better_policy_may_play_longer():
+    # Random play of MineSweeperHard hits a mine within four frames; a game without a mistake has 55.
+    config = make_config("popgym-MineSweeperHard-v0")
+    assert (config.sequence_length, config.core.slots) == (65, 64)
+
+
+def test_the_recall_preset_shows_the_previous_action_where_the_environment_asks_for_it():
+    # Battleship says whether the last shot has hit, and not where it went.
+    assert make_config("popgym-BattleshipEasy-v0").previous_action
+    assert not make_config("popgym-RepeatPreviousEasy-v0").previous_action
+    assert not make_config("popgym-BattleshipEasy-v0", overrides={"previous_action": False}).previous_action
+
+
+@pytest.mark.parametrize(("length", "logit"), [(9, 5.0), (299, 1 + math.log(300))])
+def test_the_recall_preset_lets_heads_stray_less_in_long_episodes(length, logit):
+    config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})
+    assert config.core.favourite_logit == pytest.approx(logit)
+
+
+@pytest.mark.parametrize(("length", "windows", "updates"), [(9, 16, 4), (100, 8, 8), (500, 4, 16)])
+def test_the_recall_preset_updates_from_fewer_windows_of_long_episodes(length, windows, updates):
+    config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})
+    assert (config.batch_size, config.updates) == (windows, updates)
