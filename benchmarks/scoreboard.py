@@ -2,7 +2,7 @@
 
     python benchmarks/scoreboard.py                    every cell that is missing, from the top of the table
     python benchmarks/scoreboard.py autoencode_easy    the cells of one row
-    python benchmarks/scoreboard.py memory_s13 --systems none
+    python benchmarks/scoreboard.py memory_s13 --systems none    of these, the cells of a system
     python benchmarks/scoreboard.py --page             only docs/scoreboard.md and its plots
 
 A cell is a run of one system with one seed: trained by `tfmem train` with the row's preset and nothing of
@@ -159,10 +159,9 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no row {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     systems = set(arguments.systems.split(","))
-    if systems - set(SYSTEMS):
-        parser.error(
-            f"there is no system {', '.join(sorted(systems - set(SYSTEMS)))}; choose from {', '.join(SYSTEMS)}"
-        )
+    strangers = ", ".join(sorted(systems - set(SYSTEMS)))
+    if strangers:
+        parser.error(f"there is no system {strangers}; choose from {', '.join(SYSTEMS)}")
     if not arguments.page:
         chosen = tuple(row for row in rows if not arguments.rows or row.name in arguments.rows)
         measure(chosen, systems, [int(core) for core in arguments.cores.split(",")])
