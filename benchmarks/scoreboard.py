@@ -2,7 +2,7 @@
 
     python benchmarks/scoreboard.py                    every cell that is missing, from the top of the table
     python benchmarks/scoreboard.py autoencode_easy    the cells of one row
-    python benchmarks/scoreboard.py memory_s13 --systems none    of these, the cells of a system
+    python benchmarks/scoreboard.py memory_s13 --systems none    the same, of one system only
     python benchmarks/scoreboard.py --page             only docs/scoreboard.md and its plots
 
 A cell is a run of one system with one seed: trained by `tfmem train` with the row's preset and nothing of
@@ -135,7 +135,9 @@ def measure(rows: tuple[Row, ...], systems: set[str], processors: list[int]) -> 
         cells = []
         for row in rows:
             there = {(r["system"], r["seed"]) for r in results_of(row) if not outdated(row, r)}
-            for system in filter(systems.__contains__, row.systems):
+            for system in row.systems:
+                if system not in systems:
+                    continue
                 if system in PYTORCH and not PEERS.exists():
                     print(f"{row.name}: {system} left out, there is no {PEERS}")
                     continue

@@ -47,7 +47,8 @@ def line(row: Row, system: str, runs: list[dict]) -> str:
 HEAD = f"""# Scoreboard
 
 Written by `python benchmarks/scoreboard.py`; every run, its configuration and its machine are in
-[benchmarks/results/scoreboard](../benchmarks/results/scoreboard). Each run had one core.
+[benchmarks/results/scoreboard](../benchmarks/results/scoreboard). Each run had one core, a few not all of the time for
+themselves (the first LSTM on MemoryS9 shared it for ten minutes).
 
 - *return*: the mean of {EPISODES} greedy episodes after the last step, on environment seeds that training never
   uses; *without memory*: the same policy, its memory put back to the initial one before every step.

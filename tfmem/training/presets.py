@@ -31,7 +31,8 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     An update takes about 832 frames: of long episodes a few are enough, and more updates teach more. The
     longer an episode, the less may a head stray in a step: some 1.5 times in an episode at first.
 
-    Random play of a game that a mistake ends says little of how long a good one lasts.
+    Random play of a game that a mistake ends says little of how long a good one lasts: where lengths vary
+    there is room for 64 frames at least.
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
