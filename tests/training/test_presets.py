@@ -41,6 +41,16 @@ def test_the_recall_preset_shows_the_previous_action_where_the_environment_asks_
     assert not make_config("popgym-BattleshipEasy-v0", overrides={"previous_action": False}).previous_action
 
 
+def test_the_recall_preset_keeps_what_each_action_found_where_the_environment_asks_for_it():
+    assert make_config("popgym-BattleshipEasy-v0").action_slots == 16
+    assert make_config("popgym-RepeatPreviousEasy-v0").action_slots == 0
+    # Another core is compared as it is, and slots cannot be addressed by an action that is not seen.
+    for other in ({"core": "lstm"}, {"core": "none"}, {"previous_action": False}):
+        assert make_config("popgym-BattleshipEasy-v0", overrides=other).action_slots == 0
+    chosen = make_config("popgym-BattleshipEasy-v0", overrides={"core": "lstm", "action_slots": 8})
+    assert (chosen.core, chosen.action_slots) == (LSTMConfig(), 8)
+
+
 @pytest.mark.parametrize(("length", "logit"), [(9, 5.0), (299, 1 + math.log(300))])
 def test_the_recall_preset_lets_heads_stray_less_in_long_episodes(length, logit):
     config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})

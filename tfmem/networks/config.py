@@ -94,6 +94,9 @@ class NetworkConfig:
       region_attention_entropy: λ of its entropy in the loss.
       hidden: width of a hidden layer before the dueling head.
       hidden_layers: how many of them there are.
+      action_slots: width of the slot that each action has for what was seen after it was last taken; 0 for
+        no such slots. See `tfmem.networks.action_slots.ActionSlots`; the observation has to have a part
+        `previous_action`.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
 
@@ -107,10 +110,13 @@ class NetworkConfig:
     region_attention_entropy: float = 0.0
     hidden: int = 128
     hidden_layers: int = 1
+    action_slots: int = 0
     action_mask: bool = False
 
     def __post_init__(self):
         require(self.embedding >= 1, "embedding", self.embedding, "at least 1")
+        slots = self.action_slots
+        require(slots == 0 or slots >= 2, "action_slots", slots, "0, or at least 2")
         window = self.attention_window
         require(window == 0 or window >= 2, "attention_window", window, "0, or at least 2")
         if not window:

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import tensorflow as tf
 from tf_agents.networks import network
 from tf_agents.specs import tensor_spec
@@ -13,6 +14,7 @@ from tfmem.errors import require
 from tfmem.layers import ScanNTM
 from tfmem.layers.scan_ntm import State
 from tfmem.layers.scan_ntm_controls import Controls
+from tfmem.networks.action_slots import ActionSlots, SlotScores
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.region_attention import RegionAttention
@@ -20,6 +22,8 @@ from tfmem.networks.stateful import RecentAttention, stateful_layers
 
 # The part of an observation that says which actions are allowed, `[actions]`, 0 or 1.
 ACTION_MASK = "action_mask"
+# The part that says which action was taken before, a scalar: `tfmem.environments.GymnasiumEnvironment`.
+PREVIOUS_ACTION = "previous_action"
 # The name of where in the image the policy looked.
 REGION_ATTENTION = "region_attention"
 # The Q-value of an action that is not allowed: below any other, and still a number that JSON can hold.
@@ -44,6 +48,10 @@ class MemoryQNetwork(network.Network):
     targets, evaluation and in an export, takes one that is allowed. Where it allows nothing, as an
     environment may after an episode's end, nothing is forbidden.
 
+    With `config.action_slots` there is a slot for every action as well (`tfmem.networks.action_slots`), and
+    the part `previous_action` of the observation says which one to write. All slots join the core's output,
+    and each action's own adds a score to its advantage.
+
     `copy()` builds new layers from the same configuration and shares no variable.
 
     Example:
@@ -57,7 +65,8 @@ class MemoryQNetwork(network.Network):
       name: the network's name.
 
     Raises:
-      InvalidInput: when a part of the observation cannot be encoded, or there is no action mask.
+      InvalidInput: when a part of the observation cannot be encoded, or there is no action mask or no
+        previous action where the configuration needs it.
     """
 
     def __init__(
@@ -74,7 +83,12 @@ class MemoryQNetwork(network.Network):
         regions = _region_attention(config)
         encoder = ObservationEncoder(_seen(input_tensor_spec, config.action_mask), config.embedding, regions)
         layers = stateful_layers(config)
-        shapes = {key: shape for layer in layers for key, shape in layer.state_shapes.items()}
+        slots = None
+        if config.action_slots:
+            _require_previous_action(input_tensor_spec, actions)
+            slots = ActionSlots(actions, config.action_slots)
+        remembering = [*layers, slots] if slots else layers
+        shapes = {key: shape for layer in remembering for key, shape in layer.state_shapes.items()}
         super().__init__(
             input_tensor_spec=input_tensor_spec,
             state_spec={key: tf.TensorSpec(shape, tf.float32, key) for key, shape in shapes.items()} or (),
@@ -85,6 +99,9 @@ class MemoryQNetwork(network.Network):
         self._encoder = encoder
         self._selection_log_prob: tf.Tensor | None = None
         self._stateful = layers
+        self._action_slots = slots
+        self._remembering = remembering
+        self._slot_scores = SlotScores(actions) if slots else None
         self._hidden = [
             keras.layers.Dense(config.hidden, activation="relu", name=f"hidden_{i}" if i else "hidden")
             for i in range(config.hidden_layers)
@@ -109,7 +126,9 @@ class MemoryQNetwork(network.Network):
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state at an episode's start, a dict of `[batch_size, ...]`; empty without memory."""
         return {
-            key: part for layer in self._stateful for key, part in layer.get_initial_state(batch_size).items()
+            key: part
+            for layer in self._remembering
+            for key, part in layer.get_initial_state(batch_size).items()
         }
 
     def set_temperature(self, temperature: float | tf.Tensor) -> None:
@@ -158,16 +177,28 @@ class MemoryQNetwork(network.Network):
         outer = tf.shape(x)[:-1]
         reset = tf.zeros(outer, tf.bool) if step_type is None else tf.equal(step_type, ts.StepType.FIRST)
         state: State = {}
-        for layer in self._stateful:
-            if not layer.built:
-                layer.build(x.shape)
+
+        def remember(layer, x):
             own = {key: network_state[key] for key in layer.state_shapes} if network_state else None
             x, own = self._remember(layer, x, own, reset, training)
-            state |= own
+            state.update(own)
+            return x
+
+        slots = None
+        if self._action_slots is not None:
+            code = tf.one_hot(observation[PREVIOUS_ACTION], self._network_output_spec.shape[0])
+            code = tf.where(reset[..., tf.newaxis], 0.0, code)  # a first frame follows no action
+            slots = remember(self._action_slots, tf.concat([x, code], axis=-1))
+        for layer in self._stateful:
+            x = remember(layer, x)
         self._selection_log_prob = self._drawn(outer)
+        if slots is not None:
+            x = tf.concat([x, slots], axis=-1)
         for hidden in self._hidden:
             x = hidden(x)
         advantage = self._advantage(x)
+        if slots is not None:
+            advantage += self._slot_scores(slots, x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
         if self._masks_actions:
             q_values = tf.where(allowed_actions(observation[ACTION_MASK]), q_values, FORBIDDEN)
@@ -195,6 +226,8 @@ class MemoryQNetwork(network.Network):
 
     def _remember(self, layer, x: tf.Tensor, state: State | None, reset: tf.Tensor, training: bool):
         """Runs one layer that remembers over `x [B, F]` or `[B, T, F]`; `(y, its next state)`."""
+        if not layer.built:
+            layer.build(x.shape)
         initial = layer.get_initial_state(tf.shape(x)[0])
         state = initial if state is None else state
         if x.shape.rank == 3:
@@ -224,6 +257,17 @@ def _require_action_mask(spec, actions: int) -> None:
     found = spec.get(ACTION_MASK) if isinstance(spec, dict) else None
     shape = None if found is None else tuple(found.shape)
     require(shape == (actions,), f"observation.{ACTION_MASK}'s shape", shape, f"({actions},)")
+
+
+def _require_previous_action(spec, actions: int) -> None:
+    found = spec.get(PREVIOUS_ACTION) if isinstance(spec, dict) else None
+    number = None if found is None or found.shape.rank else int(np.max(found.maximum)) + 1
+    require(
+        number == actions,
+        f"the number of actions that observation.{PREVIOUS_ACTION} can be",
+        number,
+        f"{actions}, as action_slots needs it: set previous_action=true, or action_slots=0",
+    )
 
 
 def allowed_actions(mask: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ from tfmem.networks.config import Attention, LSTMConfig, NetworkConfig, ScanNTMC
 from tfmem.ops import lstm
 
 
-class _Stateful(keras.layers.Layer):
+class Stateful(keras.layers.Layer):
     """A layer that remembers, from zeros, and that takes a single step as an unroll of length 1."""
 
     state_shapes: dict[str, tuple[int, ...]]
@@ -29,7 +29,7 @@ class _Stateful(keras.layers.Layer):
         return y[:, 0], final
 
 
-class LSTM(_Stateful):
+class LSTM(Stateful):
     """Keras' LSTM cell over sequences with resets, `tfmem.ops.lstm`; `[B, T, F]` to `[B, T, units]`.
 
     The state is `hidden [B, units]` and `cell [B, units]`, zero at first.
@@ -56,7 +56,7 @@ class LSTM(_Stateful):
         return y, {"hidden": hidden, "cell": cell}
 
 
-class RecentAttention(_Stateful):
+class RecentAttention(Stateful):
     """Joins each input to its attention, soft or hard, over the episode's last K inputs, itself included.
 
     `[B, T, F]` to `[B, T, 2F]`: `y_t = [x_t, c_t]`, where `c_t` attends with query `x_t` to

@@ -39,6 +39,7 @@ class TrainConfig:
       region_attention: see `tfmem.networks.NetworkConfig`.
       region_attention_heads: see `tfmem.networks.NetworkConfig`.
       region_attention_entropy: see `tfmem.networks.NetworkConfig`.
+      action_slots: see `tfmem.networks.NetworkConfig`; needs `previous_action`.
       hidden: see `tfmem.networks.NetworkConfig`.
       hidden_layers: see `tfmem.networks.NetworkConfig`.
       gamma: discount.
@@ -94,6 +95,7 @@ class TrainConfig:
     region_attention: RegionAttention = "none"
     region_attention_heads: int = 4
     region_attention_entropy: float = 0.0
+    action_slots: int = 0
     hidden: int = 128
     hidden_layers: int = 1
     gamma: float = 0.99
@@ -192,6 +194,7 @@ class TrainConfig:
             region_attention=self.region_attention,
             region_attention_heads=self.region_attention_heads,
             region_attention_entropy=self.region_attention_entropy,
+            action_slots=self.action_slots,
             hidden=self.hidden,
             hidden_layers=self.hidden_layers,
             action_mask=self.action_mask,

@@ -33,11 +33,15 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
 
     Random play of a game that a mistake ends says little of how long a good one lasts: where lengths vary
     there is room for 64 frames at least.
+
+    Where observations are said to mean little without the action that led to them, what has to be remembered
+    is what each action found.
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
     return {
         "previous_action": found.needs_previous_action,
+        "action_slots": 16 if found.needs_previous_action else 0,
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
         "core.favourite_logit": max(5.0, 1.0 + math.log(frames)),
@@ -155,8 +159,10 @@ def make_config(
         values |= chosen.by_probe(
             probe(env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False))
         )
-    if core != preset_core:  # whose fields the preset sets
-        values = {key: value for key, value in values.items() if not key.startswith("core.")}
+    if core != preset_core:  # the memory that the preset means is its own core's
+        values = {k: value for k, value in values.items() if not k.startswith(("core.", "action_slots"))}
+    if overrides.get("previous_action") is False:
+        values.pop("action_slots", None)
     values |= overrides
     core_fields = {key: values.pop(key) for key in list(values) if key.startswith("core.")}
     if core_fields:

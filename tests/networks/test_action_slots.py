@@ -1,0 +1,154 @@
+"""A slot for every action: against a loop in NumPy, and inside the Q-network."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from tfmem.errors import InvalidInput
+from tfmem.networks import LSTMConfig, MemoryQNetwork, NetworkConfig, NoCoreConfig, ScanNTMConfig
+from tfmem.networks.action_slots import ActionSlots, SlotScores
+
+ACTIONS, WIDTH, FEATURES = 3, 4, 5
+BATCH, LENGTH = 2, 8
+ACTION = tensor_spec.BoundedTensorSpec([], tf.int32, 0, ACTIONS - 1)
+PREVIOUS = tensor_spec.BoundedTensorSpec([], tf.int64, 0, ACTIONS - 1)
+SPEC = {"observation": tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3), "previous_action": PREVIOUS}
+CORES = {
+    "none": NoCoreConfig(),
+    "lstm": LSTMConfig(units=7),
+    "scan_ntm": ScanNTMConfig(slots=6, width=4),
+}
+
+
+@pytest.fixture
+def experience():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(BATCH, LENGTH, FEATURES)).astype(np.float32)
+    actions = rng.integers(0, ACTIONS, [BATCH, LENGTH])
+    reset = np.zeros([BATCH, LENGTH], bool)
+    reset[0, 0] = reset[1, 5] = True
+    return x, actions, reset
+
+
+def joined(x, actions, reset):
+    """What is seen and the previous action's code, zeros on first frames, which follow none."""
+    return tf.concat([x, tf.one_hot(np.where(reset, -1, actions), ACTIONS)], axis=-1)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_slot_holds_what_was_seen_after_its_action(experience, jit_compile):
+    x, actions, reset = experience
+    layer = ActionSlots(ACTIONS, WIDTH)
+    memory = np.random.default_rng(1).normal(size=(BATCH, ACTIONS, WIDTH)).astype(np.float32)
+    call = tf.function(layer, jit_compile=jit_compile)
+    y, final = call(joined(x, actions, reset), {"action_slots": tf.constant(memory)}, tf.constant(reset))
+    kernel, bias = (weight.numpy() for weight in layer.weights)
+    for t in range(LENGTH):
+        for b in range(BATCH):
+            if reset[b, t]:
+                memory[b] = 0.0
+            else:
+                memory[b, actions[b, t]] = [*(x[b, t] @ kernel + bias), 1.0]
+        np.testing.assert_allclose(y[:, t], memory.reshape([BATCH, -1]), atol=1e-5)
+    np.testing.assert_allclose(final["action_slots"], memory, atol=1e-5)
+
+
+def test_gradients_reach_what_was_written_last_and_nothing_that_was_overwritten():
+    layer = ActionSlots(ACTIONS, WIDTH)
+    x = tf.random.stateless_normal([1, 4, FEATURES], [0, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        reset = np.array([[True, False, False, False]])
+        inputs = joined(x, np.array([[0, 1, 2, 1]]), reset)
+        y, _ = layer(inputs, layer.get_initial_state(1), tf.constant(reset))
+        loss = tf.reduce_sum(y[:, -1])
+    reached = np.abs(tape.gradient(loss, x)[0]).sum(axis=-1) > 1e-6
+    # The first frame follows no action, and the second's slot is written again by the fourth.
+    assert reached.tolist() == [False, False, True, True]
+
+
+def test_scores_treat_all_actions_alike():
+    layer = SlotScores(ACTIONS)
+    slots = np.random.default_rng(0).normal(size=(BATCH, ACTIONS, WIDTH)).astype(np.float32)
+    hidden = tf.random.stateless_normal([BATCH, 6], [0, 1])
+    scores = layer(tf.reshape(slots, [BATCH, -1]), hidden).numpy()
+    order = [2, 0, 1]
+    moved = layer(tf.reshape(slots[:, order], [BATCH, -1]), hidden).numpy()
+    np.testing.assert_allclose(moved, scores[:, order], atol=1e-6)
+    slot, bias, context, score = (weight.numpy() for weight in layer.weights)
+    expected = np.maximum(slots @ slot + bias + (hidden.numpy() @ context)[:, np.newaxis], 0) @ score
+    np.testing.assert_allclose(scores, expected[..., 0], atol=1e-5)
+
+
+@pytest.fixture(params=sorted(CORES))
+def network(request):
+    config = NetworkConfig(core=CORES[request.param], embedding=8, hidden=8, action_slots=WIDTH)
+    network = MemoryQNetwork(SPEC, ACTION, config)
+    network.create_variables()
+    return network
+
+
+@pytest.fixture
+def window():
+    rng = np.random.default_rng(1)
+    step_type = np.full([BATCH, LENGTH], ts.StepType.MID, np.int32)
+    step_type[0, 0] = step_type[1, 5] = ts.StepType.FIRST
+    observation = {
+        "observation": tf.constant(rng.integers(0, 4, [BATCH, LENGTH])),
+        "previous_action": tf.constant(rng.integers(0, ACTIONS, [BATCH, LENGTH])),
+    }
+    return observation, tf.constant(step_type)
+
+
+def test_an_unroll_equals_single_steps(network, window):
+    observation, step_type = window
+    q_values, final = network(observation, step_type=step_type)
+    state = network.initial_state(BATCH)
+    for t in range(LENGTH):
+        now = {name: part[:, t] for name, part in observation.items()}
+        q_t, state = network(now, step_type=step_type[:, t], network_state=state)
+        np.testing.assert_allclose(q_t, q_values[:, t], atol=1e-5)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), final, state)
+    assert final["action_slots"].shape == (BATCH, ACTIONS, WIDTH)
+
+
+def test_every_weight_gets_a_gradient(network, window):
+    observation, step_type = window
+    with tf.GradientTape() as tape:
+        q_values, _ = network(observation, step_type=step_type, training=True)
+        loss = tf.reduce_sum(tf.square(q_values - 1.0))
+    own = [v for v in network.trainable_variables if "slot" in v.name]
+    assert len(own) >= 6
+    assert all(np.abs(gradient).max() > 0 for gradient in tape.gradient(loss, own))
+
+
+def test_what_an_action_found_reaches_its_own_score(network):
+    """Of two actions taken, what the first has found changes Q-values after the second."""
+    numbers = tf.constant([[0, 1, 2]], tf.int64)
+    first = {"observation": numbers, "previous_action": numbers}
+    other = first | {"observation": tf.constant([[0, 3, 2]], tf.int64)}
+    step_type = tf.constant([[ts.StepType.FIRST, ts.StepType.MID, ts.StepType.MID]])
+    before, _ = network(first, step_type=step_type)
+    after, _ = network(other, step_type=step_type)
+    assert np.abs(before[:, 2] - after[:, 2]).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SPEC["observation"],
+        {"observation": SPEC["observation"]},
+        SPEC | {"previous_action": tensor_spec.BoundedTensorSpec([], tf.int64, 0, ACTIONS)},
+        SPEC | {"previous_action": tensor_spec.BoundedTensorSpec([2], tf.int64, 0, ACTIONS - 1)},
+    ],
+)
+def test_slots_need_the_previous_action(spec):
+    with pytest.raises(InvalidInput, match=r"previous_action can be must be 3, as action_slots needs it.*set"):
+        MemoryQNetwork(spec, ACTION, NetworkConfig(action_slots=WIDTH))
+
+
+def test_a_slot_has_room_for_more_than_its_flag():
+    with pytest.raises(InvalidInput, match="action_slots must be 0, or at least 2"):
+        NetworkConfig(action_slots=1)

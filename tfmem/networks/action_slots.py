@@ -1,0 +1,88 @@
+"""A memory with a slot for every action: what was seen after the action was last taken."""
+
+import tensorflow as tf
+
+from tfmem._keras import keras
+from tfmem.networks.stateful import Stateful
+from tfmem.ops import unroll
+
+# Width of the hidden layer that scores one action by its slot.
+SCORING_UNITS = 32
+
+
+class ActionSlots(Stateful):
+    """A slot of D numbers for each of A actions; taking an action overwrites its slot.
+
+    Where observations say what an action found, as a shot in Battleship or a card turned over, the state of
+    such a game is a table over its actions. With x_t what is seen at t, and a_{t-1} the action before it,
+
+        M_t[a_{t-1}] = [V x_t + b, 1]        M_t[a] = M_{t-1}[a] for all other actions,
+
+    and M is zero at an episode's start, so that the last number of a slot says whether the action has been
+    taken in this episode.
+
+    Args:
+      actions: A.
+      width: D, at least 2.
+
+    Call arguments:
+      x: `[B, T, F + A]`: F numbers of what is seen, and the one-hot code of the previous action, zeros where
+        there was none, as on an episode's first frame.
+      initial_state: `action_slots [B, A, D]`.
+      reset_mask: `[B, T]` bool, where episodes start.
+
+    Returns:
+      `(M [B, T, A·D], final state)`.
+    """
+
+    def __init__(self, actions: int, width: int):
+        super().__init__(name="action_slots")
+        self._actions = actions
+        self._value = keras.layers.Dense(width - 1, name="value")
+        self.state_shapes = {"action_slots": (actions, width)}
+
+    def call(self, x, initial_state, reset_mask, training=False):
+        del training
+        seen, action = tf.split(x, [x.shape[-1] - self._actions, self._actions], axis=-1)
+        value = self._value(seen)
+        value = tf.concat([value, tf.ones_like(value[..., :1])], axis=-1)
+        memories, memory = unroll(_write, (value, action, reset_mask), initial_state["action_slots"])
+        shape = tf.concat([tf.shape(x)[:-1], [memories.shape[-2] * memories.shape[-1]]], axis=0)
+        return tf.reshape(memories, shape), {"action_slots": memory}
+
+
+def _write(inputs, memory, _):
+    value, action, first = inputs
+    memory = tf.where(first[:, tf.newaxis, tf.newaxis], 0.0, memory)
+    memory = tf.where(action[:, :, tf.newaxis] > 0, value[:, tf.newaxis], memory)
+    return memory, memory
+
+
+class SlotScores(keras.layers.Layer):
+    """A score for every action from its own slot, by one small network for all: `w·relu(W M[a] + U h + b)`.
+
+    What is learned of one action's slot holds for all others' at once.
+
+    Args:
+      actions: A.
+
+    Call arguments:
+      slots: M, `[..., A·D]`.
+      hidden: h, `[..., H]`: what matters besides, the same for all actions.
+
+    Returns:
+      `[..., A]`.
+    """
+
+    def __init__(self, actions: int):
+        super().__init__(name="slot_scores")
+        self._actions = actions
+        self._slot = keras.layers.Dense(SCORING_UNITS, name="slot")
+        self._context = keras.layers.Dense(SCORING_UNITS, use_bias=False, name="context")
+        self._score = keras.layers.Dense(1, use_bias=False, name="score")
+
+    def call(self, slots, hidden):
+        width = slots.shape[-1] // self._actions
+        slots = tf.reshape(slots, tf.concat([tf.shape(slots)[:-1], [self._actions, width]], axis=0))
+        context = self._context(hidden)[..., tf.newaxis, :]
+        return self._score(tf.nn.relu(self._slot(slots) + context))[..., 0]
