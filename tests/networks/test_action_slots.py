@@ -8,13 +8,14 @@ from tf_agents.trajectories import time_step as ts
 
 from tfmem.errors import InvalidInput
 from tfmem.networks import LSTMConfig, MemoryQNetwork, NetworkConfig, NoCoreConfig, ScanNTMConfig
-from tfmem.networks.action_slots import ActionSlots, SlotScores
+from tfmem.networks.action_slots import ActionScores, ActionSlots, OwnParts
 
 ACTIONS, WIDTH, FEATURES = 3, 4, 5
 BATCH, LENGTH = 2, 8
 ACTION = tensor_spec.BoundedTensorSpec([], tf.int32, 0, ACTIONS - 1)
 PREVIOUS = tensor_spec.BoundedTensorSpec([], tf.int64, 0, ACTIONS - 1)
 SPEC = {"observation": tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3), "previous_action": PREVIOUS}
+ROW = {"observation": tensor_spec.BoundedTensorSpec([ACTIONS], tf.int64, 0, 3), "previous_action": PREVIOUS}
 CORES = {
     "none": NoCoreConfig(),
     "lstm": LSTMConfig(units=7),
@@ -51,7 +52,7 @@ def test_a_slot_holds_what_was_seen_after_its_action(experience, jit_compile):
                 memory[b] = 0.0
             else:
                 memory[b, actions[b, t]] = [*(x[b, t] @ kernel + bias), 1.0]
-        np.testing.assert_allclose(y[:, t], memory.reshape([BATCH, -1]), atol=1e-5)
+        np.testing.assert_allclose(y[:, t], memory, atol=1e-5)
     np.testing.assert_allclose(final["action_slots"], memory, atol=1e-5)
 
 
@@ -70,33 +71,63 @@ def test_gradients_reach_what_was_written_last_and_nothing_that_was_overwritten(
 
 
 def test_scores_treat_all_actions_alike():
-    layer = SlotScores(ACTIONS)
-    slots = np.random.default_rng(0).normal(size=(BATCH, ACTIONS, WIDTH)).astype(np.float32)
+    layer = ActionScores()
+    known = np.random.default_rng(0).normal(size=(BATCH, ACTIONS, WIDTH)).astype(np.float32)
     hidden = tf.random.stateless_normal([BATCH, 6], [0, 1])
-    scores = layer(tf.reshape(slots, [BATCH, -1]), hidden).numpy()
+    scores = layer(known, hidden).numpy()
     order = [2, 0, 1]
-    moved = layer(tf.reshape(slots[:, order], [BATCH, -1]), hidden).numpy()
-    np.testing.assert_allclose(moved, scores[:, order], atol=1e-6)
-    slot, bias, context, score = (weight.numpy() for weight in layer.weights)
-    expected = np.maximum(slots @ slot + bias + (hidden.numpy() @ context)[:, np.newaxis], 0) @ score
+    np.testing.assert_allclose(layer(known[:, order], hidden), scores[:, order], atol=1e-6)
+    kernel, bias, context, score = (weight.numpy() for weight in layer.weights)
+    expected = np.maximum(known @ kernel + bias + (hidden.numpy() @ context)[:, np.newaxis], 0) @ score
     np.testing.assert_allclose(scores, expected[..., 0], atol=1e-5)
 
 
+def test_a_vector_with_a_number_for_each_action_says_something_of_each():
+    spec = {
+        "cards": tensor_spec.BoundedTensorSpec([ACTIONS], tf.int64, 1, 2),
+        "one": tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3),
+        "other": tensor_spec.BoundedTensorSpec([ACTIONS + 1], tf.float32, 0.0, 1.0),
+        "prices": tensor_spec.BoundedTensorSpec([ACTIONS], tf.float32, 0.0, 10.0),
+        # Numbers of different kinds, as many as actions by chance.
+        "unlike": tensor_spec.BoundedTensorSpec([ACTIONS], tf.int64, 0, [1, 2, 3]),
+    }
+    observation = {
+        "cards": tf.constant([[1, 2, 1]], tf.int64),
+        "one": tf.constant([3], tf.int64),
+        "other": tf.ones([1, ACTIONS + 1]),
+        "prices": tf.constant([[0.0, 5.0, 7.5]]),
+        "unlike": tf.constant([[1, 2, 3]], tf.int64),
+    }
+    own = OwnParts(spec, ACTIONS)(observation)
+    # The one-hot code of its card, and its price from -1 to 1.
+    np.testing.assert_allclose(own, [[[1, 0, -1], [0, 1, 0], [1, 0, 0.5]]])
+    assert OwnParts({"one": spec["one"]}, ACTIONS)({"one": observation["one"]}).shape == (1, ACTIONS, 0)
+
+
 @pytest.fixture(params=sorted(CORES))
-def network(request):
-    config = NetworkConfig(core=CORES[request.param], embedding=8, hidden=8, action_slots=WIDTH)
-    network = MemoryQNetwork(SPEC, ACTION, config)
+def core(request):
+    return CORES[request.param]
+
+
+@pytest.fixture(params=[SPEC, ROW], ids=["one number", "a number for each action"])
+def network(request, core):
+    config = NetworkConfig(core=core, embedding=8, hidden=8, action_slots=WIDTH)
+    network = MemoryQNetwork(request.param, ACTION, config)
     network.create_variables()
     return network
 
 
+def seen_shape(network):
+    return network.input_tensor_spec["observation"].shape
+
+
 @pytest.fixture
-def window():
+def window(network):
     rng = np.random.default_rng(1)
     step_type = np.full([BATCH, LENGTH], ts.StepType.MID, np.int32)
     step_type[0, 0] = step_type[1, 5] = ts.StepType.FIRST
     observation = {
-        "observation": tf.constant(rng.integers(0, 4, [BATCH, LENGTH])),
+        "observation": tf.constant(rng.integers(0, 4, [BATCH, LENGTH, *seen_shape(network)])),
         "previous_action": tf.constant(rng.integers(0, ACTIONS, [BATCH, LENGTH])),
     }
     return observation, tf.constant(step_type)
@@ -119,16 +150,17 @@ def test_every_weight_gets_a_gradient(network, window):
     with tf.GradientTape() as tape:
         q_values, _ = network(observation, step_type=step_type, training=True)
         loss = tf.reduce_sum(tf.square(q_values - 1.0))
-    own = [v for v in network.trainable_variables if "slot" in v.name]
-    assert len(own) >= 6
+    own = [v for v in network.trainable_variables if "action_" in v.name]
+    assert len(own) == 6  # a kernel and a bias of what is written, and the four weights of the scores
     assert all(np.abs(gradient).max() > 0 for gradient in tape.gradient(loss, own))
 
 
-def test_what_an_action_found_reaches_its_own_score(network):
-    """Of two actions taken, what the first has found changes Q-values after the second."""
+def test_what_an_action_found_is_remembered(network):
+    """Without any other core as well, what the first action has found changes Q-values after the second."""
     numbers = tf.constant([[0, 1, 2]], tf.int64)
-    first = {"observation": numbers, "previous_action": numbers}
-    other = first | {"observation": tf.constant([[0, 3, 2]], tf.int64)}
+    seen = np.broadcast_to(np.array([0, 1, 2]).reshape([1, 3, *[1] * len(seen_shape(network))]), [1, 3, *seen_shape(network)])
+    first = {"observation": tf.constant(seen), "previous_action": numbers}
+    other = first | {"observation": tf.constant(np.where(seen == 1, 3, seen))}
     step_type = tf.constant([[ts.StepType.FIRST, ts.StepType.MID, ts.StepType.MID]])
     before, _ = network(first, step_type=step_type)
     after, _ = network(other, step_type=step_type)

@@ -42,13 +42,13 @@ def test_the_recall_preset_shows_the_previous_action_where_the_environment_asks_
 
 
 def test_the_recall_preset_keeps_what_each_action_found_where_the_environment_asks_for_it():
-    assert make_config("popgym-BattleshipEasy-v0").action_slots == 16
+    assert make_config("popgym-BattleshipEasy-v0").action_slots == 8
     assert make_config("popgym-RepeatPreviousEasy-v0").action_slots == 0
     # Another core is compared as it is, and slots cannot be addressed by an action that is not seen.
     for other in ({"core": "lstm"}, {"core": "none"}, {"previous_action": False}):
         assert make_config("popgym-BattleshipEasy-v0", overrides=other).action_slots == 0
-    chosen = make_config("popgym-BattleshipEasy-v0", overrides={"core": "lstm", "action_slots": 8})
-    assert (chosen.core, chosen.action_slots) == (LSTMConfig(), 8)
+    chosen = make_config("popgym-BattleshipEasy-v0", overrides={"core": "lstm", "action_slots": 4})
+    assert (chosen.core, chosen.action_slots) == (LSTMConfig(), 4)
 
 
 @pytest.mark.parametrize(("length", "logit"), [(9, 5.0), (299, 1 + math.log(300))])

@@ -1,8 +1,9 @@
-"""A memory with a slot for every action: what was seen after the action was last taken."""
+"""What is known of every action by itself: a slot for what it found, and its own part of the observation."""
 
 import tensorflow as tf
 
 from tfmem._keras import keras
+from tfmem.networks.encoder import components, leaf_encoder
 from tfmem.networks.stateful import Stateful
 from tfmem.ops import unroll
 
@@ -32,7 +33,7 @@ class ActionSlots(Stateful):
       reset_mask: `[B, T]` bool, where episodes start.
 
     Returns:
-      `(M [B, T, A·D], final state)`.
+      `(M [B, T, A, D], final state)`.
     """
 
     def __init__(self, actions: int, width: int):
@@ -47,8 +48,7 @@ class ActionSlots(Stateful):
         value = self._value(seen)
         value = tf.concat([value, tf.ones_like(value[..., :1])], axis=-1)
         memories, memory = unroll(_write, (value, action, reset_mask), initial_state["action_slots"])
-        shape = tf.concat([tf.shape(x)[:-1], [memories.shape[-2] * memories.shape[-1]]], axis=0)
-        return tf.reshape(memories, shape), {"action_slots": memory}
+        return memories, {"action_slots": memory}
 
 
 def _write(inputs, memory, _):
@@ -58,31 +58,59 @@ def _write(inputs, memory, _):
     return memory, memory
 
 
-class SlotScores(keras.layers.Layer):
-    """A score for every action from its own slot, by one small network for all: `w·relu(W M[a] + U h + b)`.
+class OwnParts(keras.layers.Layer):
+    """What an observation says of each action by itself, `[B, A, P]`.
 
-    What is learned of one action's slot holds for all others' at once.
+    Such are the parts that are vectors of A numbers of the same bounds, one for each action: cards on a table
+    one of which is turned over, or the cells of a board. P is 0 where there is none.
 
     Args:
+      spec: nest of specs of the observation.
       actions: A.
 
     Call arguments:
-      slots: M, `[..., A·D]`.
+      observation: nest of `[B, ...]`.
+    """
+
+    def __init__(self, spec, actions: int):
+        super().__init__(name="own_parts")
+        self._actions = actions
+        self._encoders = {
+            i: leaf_encoder(str(i), leaf)
+            for i, leaf in enumerate(tf.nest.flatten(spec))
+            if leaf.shape.as_list() == [actions] and len(components(leaf)) == 1
+        }
+
+    def call(self, observation):
+        parts = tf.nest.flatten(observation)
+        own = [encode(parts[i]) for i, encode in self._encoders.items()]
+        batch = tf.shape(parts[0])[:1]
+        own = [
+            tf.reshape(part, tf.concat([batch, [self._actions, part.shape[-1] // self._actions]], axis=0))
+            for part in own
+        ]
+        return tf.concat([tf.zeros(tf.concat([batch, [self._actions, 0]], axis=0)), *own], axis=-1)
+
+
+class ActionScores(keras.layers.Layer):
+    """A score for every action by what is known of it, by one small network: `w·relu(W k_a + U h + b)`.
+
+    What is learned of one action holds for all others at once.
+
+    Call arguments:
+      known: k, `[..., A, K]`.
       hidden: h, `[..., H]`: what matters besides, the same for all actions.
 
     Returns:
       `[..., A]`.
     """
 
-    def __init__(self, actions: int):
-        super().__init__(name="slot_scores")
-        self._actions = actions
-        self._slot = keras.layers.Dense(SCORING_UNITS, name="slot")
+    def __init__(self):
+        super().__init__(name="action_scores")
+        self._known = keras.layers.Dense(SCORING_UNITS, name="known")
         self._context = keras.layers.Dense(SCORING_UNITS, use_bias=False, name="context")
         self._score = keras.layers.Dense(1, use_bias=False, name="score")
 
-    def call(self, slots, hidden):
-        width = slots.shape[-1] // self._actions
-        slots = tf.reshape(slots, tf.concat([tf.shape(slots)[:-1], [self._actions, width]], axis=0))
+    def call(self, known, hidden):
         context = self._context(hidden)[..., tf.newaxis, :]
-        return self._score(tf.nn.relu(self._slot(slots) + context))[..., 0]
+        return self._score(tf.nn.relu(self._known(known) + context))[..., 0]

@@ -86,7 +86,16 @@ def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> kera
     )
 
 
-def _leaf_encoder(path: str, spec: tf.TensorSpec, regions: RegionAttention | None) -> keras.layers.Layer:
+def components(spec: tf.TensorSpec) -> set[tuple[float, float]]:
+    """The different bounds that the numbers of one part of an observation have."""
+    low, high = _bounds(spec)
+    return set(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def leaf_encoder(
+    path: str, spec: tf.TensorSpec, regions: RegionAttention | None = None
+) -> keras.layers.Layer:
+    """What encodes one part of an observation, named by `path`: see `ObservationEncoder`."""
     if is_image(spec):
         return _image_encoder(spec, regions)
     bounds = _bounds(spec)
@@ -133,7 +142,7 @@ class ObservationEncoder(keras.layers.Layer):
         if regions is not None:
             _require_one_image([path for path, leaf in zip(paths, leaves, strict=True) if is_image(leaf)])
         self._encoders = [
-            _leaf_encoder(path, leaf, regions) for path, leaf in zip(paths, leaves, strict=True)
+            leaf_encoder(path, leaf, regions) for path, leaf in zip(paths, leaves, strict=True)
         ]
         self._project = keras.layers.Dense(units, activation="relu")
 

@@ -14,7 +14,7 @@ from tfmem.errors import require
 from tfmem.layers import ScanNTM
 from tfmem.layers.scan_ntm import State
 from tfmem.layers.scan_ntm_controls import Controls
-from tfmem.networks.action_slots import ActionSlots, SlotScores
+from tfmem.networks.action_slots import ActionScores, ActionSlots, OwnParts
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.region_attention import RegionAttention
@@ -50,7 +50,8 @@ class MemoryQNetwork(network.Network):
 
     With `config.action_slots` there is a slot for every action as well (`tfmem.networks.action_slots`), and
     the part `previous_action` of the observation says which one to write. All slots join the core's output,
-    and each action's own adds a score to its advantage.
+    and each action's own, with the part of the observation that is its own where there is one, adds a score
+    to its advantage.
 
     `copy()` builds new layers from the same configuration and shares no variable.
 
@@ -81,7 +82,8 @@ class MemoryQNetwork(network.Network):
         if config.action_mask:
             _require_action_mask(input_tensor_spec, actions)
         regions = _region_attention(config)
-        encoder = ObservationEncoder(_seen(input_tensor_spec, config.action_mask), config.embedding, regions)
+        seen = _seen(input_tensor_spec, config.action_mask)
+        encoder = ObservationEncoder(seen, config.embedding, regions)
         layers = stateful_layers(config)
         slots = None
         if config.action_slots:
@@ -101,7 +103,8 @@ class MemoryQNetwork(network.Network):
         self._stateful = layers
         self._action_slots = slots
         self._remembering = remembering
-        self._slot_scores = SlotScores(actions) if slots else None
+        self._own_parts = OwnParts(seen, actions) if slots else None
+        self._action_scores = ActionScores() if slots else None
         self._hidden = [
             keras.layers.Dense(config.hidden, activation="relu", name=f"hidden_{i}" if i else "hidden")
             for i in range(config.hidden_layers)
@@ -157,7 +160,7 @@ class MemoryQNetwork(network.Network):
         memory = self.memory
         if memory is None:
             return None
-        x = self._encode(_seen(observation, self._masks_actions), outer_rank=1)
+        x = self._encode(self._encoder, _seen(observation, self._masks_actions), outer_rank=1)
         for layer in itertools.takewhile(lambda layer: layer is not memory, self._stateful):
             x, _ = layer.step(x, {key: network_state[key] for key in layer.state_shapes})
         return memory.controls(x)
@@ -173,7 +176,8 @@ class MemoryQNetwork(network.Network):
             raise ValueError(
                 f"observations must have the axes [B] or [B, T] before their own; got {outer_rank} axes"
             )
-        x = self._encode(_seen(observation, self._masks_actions), outer_rank, training)
+        seen = _seen(observation, self._masks_actions)
+        x = self._encode(self._encoder, seen, outer_rank, training=training)
         outer = tf.shape(x)[:-1]
         reset = tf.zeros(outer, tf.bool) if step_type is None else tf.equal(step_type, ts.StepType.FIRST)
         state: State = {}
@@ -184,21 +188,25 @@ class MemoryQNetwork(network.Network):
             state.update(own)
             return x
 
-        slots = None
+        known = None
         if self._action_slots is not None:
-            code = tf.one_hot(observation[PREVIOUS_ACTION], self._network_output_spec.shape[0])
+            own = self._encode(self._own_parts, seen, outer_rank)
+            code = tf.one_hot(observation[PREVIOUS_ACTION], own.shape[-2])
             code = tf.where(reset[..., tf.newaxis], 0.0, code)  # a first frame follows no action
-            slots = remember(self._action_slots, tf.concat([x, code], axis=-1))
+            found = tf.linalg.matvec(own, code, transpose_a=True)
+            slots = remember(self._action_slots, tf.concat([x, found, code], axis=-1))
+            known = tf.concat([slots, own], axis=-1)
         for layer in self._stateful:
             x = remember(layer, x)
         self._selection_log_prob = self._drawn(outer)
-        if slots is not None:
-            x = tf.concat([x, slots], axis=-1)
+        if known is not None:
+            table = tf.reshape(slots, tf.concat([outer, [slots.shape[-2] * slots.shape[-1]]], axis=0))
+            x = tf.concat([x, table], axis=-1)
         for hidden in self._hidden:
             x = hidden(x)
         advantage = self._advantage(x)
-        if slots is not None:
-            advantage += self._slot_scores(slots, x)
+        if known is not None:
+            advantage += self._action_scores(known, x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
         if self._masks_actions:
             q_values = tf.where(allowed_actions(observation[ACTION_MASK]), q_values, FORBIDDEN)
@@ -211,18 +219,19 @@ class MemoryQNetwork(network.Network):
         drawn = [layer.selection_log_prob for layer in layers if layer.selection_log_prob is not None]
         return tf.add_n([tf.reshape(log_prob, outer) for log_prob in drawn]) if drawn else None
 
-    def _encode(self, observation, outer_rank: int, training: bool = False) -> tf.Tensor:
-        """Observations with the axes `[B]` or `[B, T]` to `[B, embedding]` or `[B, T, embedding]`."""
+    def _encode(self, encoder, observation, outer_rank: int, **options) -> tf.Tensor:
+        """Runs an encoder of observations `[B, ...]` over those with the axes `[B]` or `[B, T]`."""
         if outer_rank == 1:
-            return self._encoder(observation, training=training)
+            return encoder(observation, **options)
         outer = tf.shape(tf.nest.flatten(observation)[0])[:2]
         static = tf.nest.flatten(observation)[0].shape[:2]
         flat = tf.nest.map_structure(
             lambda z: tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], axis=0)), observation
         )
-        x = self._encoder(flat, training=training)
+        x = encoder(flat, **options)
+        own = x.shape[1:]
         x = tf.reshape(x, tf.concat([outer, tf.shape(x)[1:]], axis=0))
-        return tf.ensure_shape(x, [*static, x.shape[-1]])
+        return tf.ensure_shape(x, [*static, *own])
 
     def _remember(self, layer, x: tf.Tensor, state: State | None, reset: tf.Tensor, training: bool):
         """Runs one layer that remembers over `x [B, F]` or `[B, T, F]`; `(y, its next state)`."""

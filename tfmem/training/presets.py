@@ -41,7 +41,7 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     windows = min(16, max(4, 832 // frames))
     return {
         "previous_action": found.needs_previous_action,
-        "action_slots": 16 if found.needs_previous_action else 0,
+        "action_slots": 8 if found.needs_previous_action else 0,
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
         "core.favourite_logit": max(5.0, 1.0 + math.log(frames)),
