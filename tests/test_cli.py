@@ -100,7 +100,8 @@ def test_report_of_two_policies(folder, tmp_path):
 
 
 def test_every_kind_of_space_trains_exports_and_plays(tmp_path):
-    settings = tiny_settings(env_steps=400, attention_window=3, previous_action=True, previous_reward=True)
+    added = {"attention_window": 3, "previous_action": True, "previous_reward": True, "action_slots": 3}
+    settings = tiny_settings(env_steps=400, **added)
     trained = run("train", "tests/EverySpace-v0", "--out", tmp_path / "run", *settings, "--json")
     assert trained.exit_code == 0, trained.output
     before = json.loads(run("evaluate", tmp_path / "run", "--episodes", 5, "--json").stdout)

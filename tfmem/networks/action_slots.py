@@ -42,20 +42,35 @@ class ActionSlots(Stateful):
         self._value = keras.layers.Dense(width - 1, name="value")
         self.state_shapes = {"action_slots": (actions, width)}
 
+    def build(self, input_shape):
+        self._value.build([None, input_shape[-1] - self._actions])
+        super().build(input_shape)
+
     def call(self, x, initial_state, reset_mask, training=False):
         del training
-        seen, action = tf.split(x, [x.shape[-1] - self._actions, self._actions], axis=-1)
-        value = self._value(seen)
-        value = tf.concat([value, tf.ones_like(value[..., :1])], axis=-1)
-        memories, memory = unroll(_write, (value, action, reset_mask), initial_state["action_slots"])
+
+        def step(inputs, memory, _):
+            value, action, first = inputs
+            memory = _overwrite(tf.where(first[:, tf.newaxis, tf.newaxis], 0.0, memory), value, action)
+            return memory, memory
+
+        memories, memory = unroll(step, (*self._found(x), reset_mask), initial_state["action_slots"])
         return memories, {"action_slots": memory}
 
+    def step(self, x, state):
+        """One step without a reset: `x [B, F + A]` and a state to `(M [B, A, D], next state)`."""
+        memory = _overwrite(state["action_slots"], *self._found(x))
+        return memory, {"action_slots": memory}
 
-def _write(inputs, memory, _):
-    value, action, first = inputs
-    memory = tf.where(first[:, tf.newaxis, tf.newaxis], 0.0, memory)
-    memory = tf.where(action[:, :, tf.newaxis] > 0, value[:, tf.newaxis], memory)
-    return memory, memory
+    def _found(self, x) -> tuple[tf.Tensor, tf.Tensor]:
+        """What to write, `[..., D]`, and the code of the action whose slot it is, `[..., A]`."""
+        seen, action = tf.split(x, [x.shape[-1] - self._actions, self._actions], axis=-1)
+        value = self._value(seen)
+        return tf.concat([value, tf.ones_like(value[..., :1])], axis=-1), action
+
+
+def _overwrite(memory, value, action):
+    return tf.where(action[:, :, tf.newaxis] > 0, value[:, tf.newaxis], memory)
 
 
 class OwnParts(keras.layers.Layer):
