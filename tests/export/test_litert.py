@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def test_nested_observations_with_images(tmp_path):
         "speed": tensor_spec.BoundedTensorSpec([2], tf.float32, -1.0, [1.0, 2.0]),
     }
     path = export_policy(policy_of(spec, SMALL), tmp_path / "p", batch_sizes=(1,)).path
+    assert export_litert(path, tmp_path / "p.tflite").worst_q_difference < 1e-4
+
+
+def test_slots_of_actions(tmp_path):
+    action = tensor_spec.BoundedTensorSpec([], tf.int64, 0, 2)  # as many as `policy_of` has
+    spec = {"observation": SUIT, "previous_action": action}
+    config = dataclasses.replace(SMALL, action_slots=4)
+    path = export_policy(policy_of(spec, config), tmp_path / "p", batch_sizes=(1,)).path
     assert export_litert(path, tmp_path / "p.tflite").worst_q_difference < 1e-4
 
 
