@@ -32,6 +32,7 @@ def make_trace(steps, *, slots=104, heads=7, writers=2, width=16, actions=4, win
         "attention": weights(steps, window),
     }
     q_values = draw.normal(size=(steps, actions)).astype(np.float32)
+    state["action_slots"] = draw.normal(size=(steps, actions, 6)).astype(np.float32)
     return Trace(
         observation={
             "observation_card": draw.integers(0, 13, (steps, 3)),
@@ -160,6 +161,7 @@ def test_values_shown_equal_the_traced_arrays(visit, written, episodes, step):
         "write_weights": state["write_weights"][step].T,
         "attention": state["attention"][step][::-1, np.newaxis],
         "memory": state["memory"][step],
+        "action_slots": state["action_slots"][step],
     }.items():
         np.testing.assert_array_equal(table_at(page, array).astype(np.float32), expected, err_msg=array)
 
@@ -277,6 +279,7 @@ def test_headings_labels_and_tables_are_there_for_screen_readers(visit, written)
         "Over time",
         "What it reads",
         "What is in memory",
+        "What each action found",
         "Evidence",
     ):
         assert heading in headings

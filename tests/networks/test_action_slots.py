@@ -180,7 +180,7 @@ def test_what_an_action_found_is_remembered(network):
     ],
 )
 def test_slots_need_the_previous_action(spec):
-    with pytest.raises(InvalidInput, match=r"previous_action can be must be 3, as action_slots needs it.*set"):
+    with pytest.raises(InvalidInput, match="can be must be 3, as action_slots needs it"):
         MemoryQNetwork(spec, ACTION, NetworkConfig(action_slots=WIDTH))
 
 

@@ -141,9 +141,7 @@ class ObservationEncoder(keras.layers.Layer):
         leaves = tf.nest.flatten(spec)
         if regions is not None:
             _require_one_image([path for path, leaf in zip(paths, leaves, strict=True) if is_image(leaf)])
-        self._encoders = [
-            leaf_encoder(path, leaf, regions) for path, leaf in zip(paths, leaves, strict=True)
-        ]
+        self._encoders = [leaf_encoder(path, leaf, regions) for path, leaf in zip(paths, leaves, strict=True)]
         self._project = keras.layers.Dense(units, activation="relu")
 
     def call(self, observation, training=False):

@@ -103,8 +103,9 @@ class MemoryQNetwork(network.Network):
         self._stateful = layers
         self._action_slots = slots
         self._remembering = remembering
-        self._own_parts = OwnParts(seen, actions) if slots else None
-        self._action_scores = ActionScores() if slots else None
+        if slots:
+            self._own_parts = OwnParts(seen, actions)
+            self._action_scores = ActionScores()
         self._hidden = [
             keras.layers.Dense(config.hidden, activation="relu", name=f"hidden_{i}" if i else "hidden")
             for i in range(config.hidden_layers)

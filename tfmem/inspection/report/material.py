@@ -15,7 +15,7 @@ from tfmem.networks.memory_q_network import REGION_ATTENTION
 _PICTURES = 0.35
 # Parts of the state that are weights: where steps are joined, a peak stays.
 _WEIGHTS = ("attention", "read_weights", "write_weights")
-_SHOWN_STATE = (*_WEIGHTS, "memory", "hidden", "cell")
+_SHOWN_STATE = (*_WEIGHTS, "memory", "action_slots", "hidden", "cell")
 
 
 @dataclass(frozen=True)

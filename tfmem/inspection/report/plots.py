@@ -60,19 +60,17 @@ def heat_map(name: str, x_range: Range1d, *, rows: int, label: str, low: float, 
     return plot
 
 
-def matrix(name: str, *, rows: int, columns: int, low: float, high: float) -> Any:
-    """The memory, a row for each slot."""
+def matrix(name: str, *, rows: int, columns: int, label: str, low: float, high: float) -> Any:
+    """A memory at one step; `label` says what a row of it is."""
     plot = _figure(
         name,
         height=max(180, min(420, 6 * rows)),
         x_range=Range1d(start=-0.5, end=columns - 0.5),
         y_range=Range1d(start=-0.5, end=rows - 0.5),
         x_axis_label="component",
-        y_axis_label="slot",
+        y_axis_label=label,
     )
-    _add_image(
-        plot, name, low, high, [("slot", "$y{0}"), ("component", "$x{0}"), ("value", "@image{0.0000}")]
-    )
+    _add_image(plot, name, low, high, [(label, "$y{0}"), ("component", "$x{0}"), ("value", "@image{0.0000}")])
     return plot
 
 

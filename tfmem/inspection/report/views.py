@@ -103,7 +103,18 @@ def memory_sections(index: int, episode: Episode, x_range: Range1d) -> Iterator[
             "at that step.",
         )
     if "memory" in state:
-        yield _memory(index, state["memory"])
+        yield _slots(
+            *(index, "memory", state["memory"], "What is in memory", "Memory at this step", "slot"),
+            "The memory after the step: a row is a slot, and its colours are the numbers stored there, blue "
+            "above zero and orange below.",
+        )
+    if "action_slots" in state:
+        yield _slots(
+            *(index, "action_slots", state["action_slots"], "What each action found"),
+            *("Slots of the actions at this step", "action"),
+            "A row is an action, and its colours are what was seen after it was last taken, blue above zero "
+            "and orange below; the last number is 1 once it has been taken.",
+        )
     for name in ("hidden", "cell"):
         if name in state and state[name].ndim == 2:
             yield _units(index, name, state[name], x_range)
@@ -130,21 +141,16 @@ def _heads(index: int, array: str, values: np.ndarray, x_range: Range1d, heading
     return Section(f"{array}-section-{index}", heading, about, views, numbers)
 
 
-def _memory(index: int, values: np.ndarray) -> Section:
+def _slots(
+    index: int, array: str, values: np.ndarray, heading: str, title: str, row: str, about: str
+) -> Section:
     slots, width = values.shape[1:]
-    name = f"memory-{index}"
+    name = f"{array}-{index}"
     limit = _greatest(np.abs(values))
-    plot = plots.matrix(name, rows=slots, columns=width, low=-limit, high=limit)
-    filled = {"kind": "matrix", "episode": index, "array": "memory"}
-    numbers = {"episode": index, "array": "memory", "row": "slot", "column": "component"}
-    return Section(
-        f"memory-section-{index}",
-        "What is in memory",
-        "The memory after the step: a row is a slot, and its colours are the numbers stored there, blue "
-        "above zero and orange below.",
-        [View(name, "Memory at this step", plot, filled)],
-        numbers,
-    )
+    plot = plots.matrix(name, rows=slots, columns=width, label=row, low=-limit, high=limit)
+    filled = {"kind": "matrix", "episode": index, "array": array}
+    numbers = {"episode": index, "array": array, "row": row, "column": "component"}
+    return Section(f"{array}-section-{index}", heading, about, [View(name, title, plot, filled)], numbers)
 
 
 def _units(index: int, array: str, values: np.ndarray, x_range: Range1d) -> Section:
