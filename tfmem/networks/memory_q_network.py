@@ -189,25 +189,21 @@ class MemoryQNetwork(network.Network):
             state.update(own)
             return x
 
-        known = None
+        slots = None
         if self._action_slots is not None:
             own = self._encode(self._own_parts, seen, outer_rank)
-            code = tf.one_hot(observation[PREVIOUS_ACTION], own.shape[-2])
-            code = tf.where(reset[..., tf.newaxis], 0.0, code)  # a first frame follows no action
-            found = tf.linalg.matvec(own, code, transpose_a=True)
-            slots = remember(self._action_slots, tf.concat([x, found, code], axis=-1))
-            known = tf.concat([slots, own], axis=-1)
+            slots = remember(self._action_slots, _found(x, own, observation[PREVIOUS_ACTION], reset))
         for layer in self._stateful:
             x = remember(layer, x)
         self._selection_log_prob = self._drawn(outer)
-        if known is not None:
+        if slots is not None:
             table = tf.reshape(slots, tf.concat([outer, [slots.shape[-2] * slots.shape[-1]]], axis=0))
             x = tf.concat([x, table], axis=-1)
         for hidden in self._hidden:
             x = hidden(x)
         advantage = self._advantage(x)
-        if known is not None:
-            advantage += self._action_scores(known, x)
+        if slots is not None:
+            advantage += self._action_scores(tf.concat([slots, own], axis=-1), x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
         if self._masks_actions:
             q_values = tf.where(allowed_actions(observation[ACTION_MASK]), q_values, FORBIDDEN)
@@ -278,6 +274,13 @@ def _require_previous_action(spec, actions: int) -> None:
         number,
         f"{actions}, as action_slots needs it: set previous_action=true, or action_slots=0",
     )
+
+
+def _found(x: tf.Tensor, own: tf.Tensor, action: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+    """What the slots of actions are told: what is seen, the part that is the action's own, and its code."""
+    code = tf.one_hot(action, own.shape[-2])
+    code = tf.where(first[..., tf.newaxis], 0.0, code)  # a first frame follows no action
+    return tf.concat([x, tf.linalg.matvec(own, code, transpose_a=True), code], axis=-1)
 
 
 def allowed_actions(mask: tf.Tensor) -> tf.Tensor:
