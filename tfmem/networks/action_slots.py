@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfmem._keras import keras
-from tfmem.networks.encoder import components, leaf_encoder
+from tfmem.networks.encoder import distinct_bounds, leaf_encoder
 from tfmem.networks.stateful import Stateful
 from tfmem.ops import unroll
 
@@ -12,7 +12,7 @@ SCORING_UNITS = 32
 
 
 class ActionSlots(Stateful):
-    """A slot of D numbers for each of A actions; taking an action overwrites its slot.
+    """A slot of D numbers for each of A actions, D - 1 of them for what it found; taking it overwrites them.
 
     Where observations say what an action found, as a shot in Battleship or a card turned over, the state of
     such a game is a table over its actions. With x_t what is seen at t, and a_{t-1} the action before it,
@@ -76,8 +76,8 @@ def _overwrite(memory, value, action):
 class OwnParts(keras.layers.Layer):
     """What an observation says of each action by itself, `[B, A, P]`.
 
-    Such are the parts that are vectors of A numbers of the same bounds, one for each action: cards on a table
-    one of which is turned over, or the cells of a board. P is 0 where there is none.
+    Such are the parts that are vectors of A numbers with the same bounds, one for each action: cards on a
+    table one of which is turned over, or a board's cells in a row. P is 0 where there is none.
 
     Args:
       spec: nest of specs of the observation.
@@ -90,21 +90,21 @@ class OwnParts(keras.layers.Layer):
     def __init__(self, spec, actions: int):
         super().__init__(name="own_parts")
         self._actions = actions
-        self._encoders = {
-            i: leaf_encoder(str(i), leaf)
-            for i, leaf in enumerate(tf.nest.flatten(spec))
-            if leaf.shape.as_list() == [actions] and len(components(leaf)) == 1
-        }
+        leaves = dict(enumerate(tf.nest.flatten(spec)))
+        self._places = tuple(
+            i
+            for i, leaf in leaves.items()
+            if leaf.shape.as_list() == [actions] and len(distinct_bounds(leaf)) == 1
+        )
+        self._encoders = [leaf_encoder(f"part {i}", leaves[i]) for i in self._places]
 
     def call(self, observation):
         parts = tf.nest.flatten(observation)
-        own = [encode(parts[i]) for i, encode in self._encoders.items()]
-        batch = tf.shape(parts[0])[:1]
-        own = [
-            tf.reshape(part, tf.concat([batch, [self._actions, part.shape[-1] // self._actions]], axis=0))
-            for part in own
-        ]
-        return tf.concat([tf.zeros(tf.concat([batch, [self._actions, 0]], axis=0)), *own], axis=-1)
+        encoded = [encode(parts[i]) for i, encode in zip(self._places, self._encoders, strict=True)]
+        if not encoded:
+            return tf.zeros([tf.shape(parts[0])[0], self._actions, 0])
+        own = [tf.reshape(part, [-1, self._actions, part.shape[-1] // self._actions]) for part in encoded]
+        return tf.concat(own, axis=-1)
 
 
 class ActionScores(keras.layers.Layer):

@@ -86,7 +86,7 @@ def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> kera
     )
 
 
-def components(spec: tf.TensorSpec) -> set[tuple[float, float]]:
+def distinct_bounds(spec: tf.TensorSpec) -> set[tuple[float, float]]:
     """The different bounds that the numbers of one part of an observation have."""
     low, high = _bounds(spec)
     return set(zip(low.tolist(), high.tolist(), strict=True))
