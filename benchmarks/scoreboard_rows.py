@@ -118,7 +118,7 @@ ROWS = (
         )
         for size, published in (("Easy", 0.529), ("Medium", 0.513), ("Hard", 0.509))
     ),
-    # Games whose state is what each action has found so far. Their single figures were not at hand.
+    # Games whose state is what each action has found so far. What is published of each was not at hand.
     *(
         Row(
             f"{game.lower()}_{size.lower()}",

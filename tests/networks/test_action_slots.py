@@ -104,6 +104,12 @@ def test_a_vector_with_a_number_for_each_action_says_something_of_each():
     assert OwnParts({"one": spec["one"]}, ACTIONS)({"one": observation["one"]}).shape == (1, ACTIONS, 0)
 
 
+def build(spec, config):
+    network = MemoryQNetwork(spec, ACTION, config)
+    network.create_variables()
+    return network
+
+
 @pytest.fixture(params=sorted(CORES))
 def core(request):
     return CORES[request.param]
@@ -111,10 +117,7 @@ def core(request):
 
 @pytest.fixture(params=[SPEC, ROW], ids=["one number", "a number for each action"])
 def network(request, core):
-    config = NetworkConfig(core=core, embedding=8, hidden=8, action_slots=WIDTH)
-    network = MemoryQNetwork(request.param, ACTION, config)
-    network.create_variables()
-    return network
+    return build(request.param, NetworkConfig(core=core, embedding=8, hidden=8, action_slots=WIDTH))
 
 
 def seen_shape(network):
@@ -157,31 +160,62 @@ def test_every_weight_gets_a_gradient(network, window):
     assert all(np.abs(gradient).max() > 0 for gradient in tape.gradient(loss, weights))
 
 
-def test_what_an_action_found_is_remembered(network):
-    """Without any other core as well, what the first action has found changes Q-values after the second."""
+def test_what_an_action_found_is_remembered():
+    """Without any other memory, what the first action has found changes Q-values after the second."""
+    network = build(SPEC, NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8, action_slots=WIDTH))
     numbers = tf.constant([[0, 1, 2]], tf.int64)
-    seen = np.ones([1, 3, *seen_shape(network)], np.int64)
-    first = {"observation": tf.constant(seen), "previous_action": numbers}
-    seen[:, 1] = 3
-    other = {"observation": tf.constant(seen), "previous_action": numbers}
+    first = {"observation": tf.constant([[1, 1, 1]], tf.int64), "previous_action": numbers}
+    other = {"observation": tf.constant([[1, 3, 1]], tf.int64), "previous_action": numbers}
     step_type = tf.constant([[ts.StepType.FIRST, ts.StepType.MID, ts.StepType.MID]])
     before, _ = network(first, step_type=step_type)
     after, _ = network(other, step_type=step_type)
     assert np.abs(before[:, 2] - after[:, 2]).max() > 1e-6
 
 
+def test_a_checkpoint_holds_the_network(network, window, tmp_path):
+    path = tf.train.Checkpoint(network=network).save(str(tmp_path / "checkpoint"))
+    other = network.copy(name="Other")
+    other.create_variables()
+    tf.train.Checkpoint(network=other).restore(path).assert_existing_objects_matched()
+    observation, step_type = window
+    expected, _ = network(observation, step_type=step_type)
+    np.testing.assert_array_equal(other(observation, step_type=step_type)[0], expected)
+
+
+def test_the_action_mask_is_nothing_that_is_seen_of_an_action():
+    spec = SPEC | {"action_mask": tensor_spec.BoundedTensorSpec([ACTIONS], tf.int8, 0, 1)}
+    config = NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8, action_slots=WIDTH, action_mask=True)
+    network = build(spec, config)
+    numbers = tf.constant([0, 1], tf.int64)
+    seen = {"observation": numbers, "previous_action": numbers}
+    all_allowed = seen | {"action_mask": tf.ones([BATCH, ACTIONS], tf.int8)}
+    two_allowed = seen | {"action_mask": tf.constant([[1, 1, 0]] * BATCH, tf.int8)}
+    middle = tf.fill([BATCH], ts.StepType.MID)
+    free, _ = network(all_allowed, step_type=middle)
+    masked, _ = network(two_allowed, step_type=middle)
+    np.testing.assert_array_equal(masked[:, :2], free[:, :2])
+    assert (masked[:, 2].numpy() < -1e8).all()
+
+
+@pytest.mark.parametrize("spec", [SPEC["observation"], {"observation": SPEC["observation"]}])
+def test_slots_need_the_previous_action(spec):
+    with pytest.raises(InvalidInput, match=r"needs the part previous_action .* set previous_action=true"):
+        MemoryQNetwork(spec, ACTION, NetworkConfig(action_slots=WIDTH))
+
+
 @pytest.mark.parametrize(
-    "spec",
+    "previous",
     [
-        SPEC["observation"],
-        {"observation": SPEC["observation"]},
-        SPEC | {"previous_action": tensor_spec.BoundedTensorSpec([], tf.int64, 0, ACTIONS)},
-        SPEC | {"previous_action": tensor_spec.BoundedTensorSpec([2], tf.int64, 0, ACTIONS - 1)},
+        tensor_spec.BoundedTensorSpec([], tf.int64, 0, ACTIONS),
+        tensor_spec.BoundedTensorSpec([], tf.int64, 1, ACTIONS - 1),
+        tensor_spec.BoundedTensorSpec([2], tf.int64, 0, ACTIONS - 1),
+        tensor_spec.BoundedTensorSpec([], tf.float32, 0, ACTIONS - 1),
+        tf.TensorSpec([], tf.int64),
     ],
 )
-def test_slots_need_the_previous_action(spec):
-    with pytest.raises(InvalidInput, match="can be must be 3, as action_slots needs it"):
-        MemoryQNetwork(spec, ACTION, NetworkConfig(action_slots=WIDTH))
+def test_the_previous_action_has_to_be_one_of_the_actions(previous):
+    with pytest.raises(InvalidInput, match=r"observation\.previous_action must be an integer from 0 to 2"):
+        MemoryQNetwork(SPEC | {"previous_action": previous}, ACTION, NetworkConfig(action_slots=WIDTH))
 
 
 def test_a_slot_has_room_for_more_than_its_flag():

@@ -47,6 +47,8 @@ def test_the_recall_preset_keeps_what_each_action_found_where_the_environment_as
     # Another core is compared as it is, and slots cannot be addressed by an action that is not seen.
     for other in ({"core": "lstm"}, {"core": "none"}, {"previous_action": False}):
         assert make_config("popgym-BattleshipEasy-v0", overrides=other).action_slots == 0
+    wider = {"core": {"kind": "scan_ntm", "slots": 70}}
+    assert make_config("popgym-BattleshipEasy-v0", overrides=wider).action_slots == 8
     chosen = make_config("popgym-BattleshipEasy-v0", overrides={"core": "lstm", "action_slots": 4})
     assert (chosen.core, chosen.action_slots) == (LSTMConfig(), 4)
 

@@ -94,9 +94,9 @@ class NetworkConfig:
       region_attention_entropy: λ of its entropy in the loss.
       hidden: width of a hidden layer before the dueling head.
       hidden_layers: how many of them there are.
-      action_slots: width of the slot that each action has for what was seen after it was last taken; 0 for
-        no such slots. See `tfmem.networks.action_slots.ActionSlots`; the observation has to have a part
-        `previous_action`.
+      action_slots: width of the slot that each action has for what was seen after it was last taken, one
+        number of which says that it has been; 0 for no such slots. See
+        `tfmem.networks.action_slots.ActionSlots`; the observation has to have a part `previous_action`.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
 

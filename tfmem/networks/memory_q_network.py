@@ -2,7 +2,6 @@
 
 import itertools
 
-import numpy as np
 import tensorflow as tf
 from tf_agents.networks import network
 from tf_agents.specs import tensor_spec
@@ -10,7 +9,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import nest_utils
 
 from tfmem._keras import keras
-from tfmem.errors import require
+from tfmem.errors import InvalidInput, require
 from tfmem.layers import ScanNTM
 from tfmem.layers.scan_ntm import State
 from tfmem.layers.scan_ntm_controls import Controls
@@ -81,15 +80,16 @@ class MemoryQNetwork(network.Network):
         actions = int(action_spec.maximum) + 1
         if config.action_mask:
             _require_action_mask(input_tensor_spec, actions)
+        if config.action_slots:
+            _require_previous_action(input_tensor_spec, actions)
         regions = _region_attention(config)
         seen = _seen(input_tensor_spec, config.action_mask)
         encoder = ObservationEncoder(seen, config.embedding, regions)
         layers = stateful_layers(config)
         slots = None
         if config.action_slots:
-            _require_previous_action(input_tensor_spec, actions)
             slots = ActionSlots(actions, config.action_slots)
-        remembering = [*layers, slots] if slots else layers
+        remembering = layers if slots is None else [*layers, slots]
         shapes = {key: shape for layer in remembering for key, shape in layer.state_shapes.items()}
         super().__init__(
             input_tensor_spec=input_tensor_spec,
@@ -103,7 +103,7 @@ class MemoryQNetwork(network.Network):
         self._stateful = layers
         self._action_slots = slots
         self._remembering = remembering
-        if slots:
+        if slots is not None:
             self._own_parts = OwnParts(seen, actions)
             self._action_scores = ActionScores()
         self._hidden = [
@@ -192,7 +192,7 @@ class MemoryQNetwork(network.Network):
         slots = None
         if self._action_slots is not None:
             own = self._encode(self._own_parts, seen, outer_rank)
-            slots = remember(self._action_slots, _found(x, own, observation[PREVIOUS_ACTION], reset))
+            slots = remember(self._action_slots, _slot_input(x, own, observation[PREVIOUS_ACTION], reset))
         for layer in self._stateful:
             x = remember(layer, x)
         self._selection_log_prob = self._drawn(outer)
@@ -226,9 +226,9 @@ class MemoryQNetwork(network.Network):
             lambda z: tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], axis=0)), observation
         )
         x = encoder(flat, **options)
-        own = x.shape[1:]
+        inner = x.shape[1:]
         x = tf.reshape(x, tf.concat([outer, tf.shape(x)[1:]], axis=0))
-        return tf.ensure_shape(x, [*static, *own])
+        return tf.ensure_shape(x, [*static, *inner])
 
     def _remember(self, layer, x: tf.Tensor, state: State | None, reset: tf.Tensor, training: bool):
         """Runs one layer that remembers over `x [B, F]` or `[B, T, F]`; `(y, its next state)`."""
@@ -267,16 +267,25 @@ def _require_action_mask(spec, actions: int) -> None:
 
 def _require_previous_action(spec, actions: int) -> None:
     found = spec.get(PREVIOUS_ACTION) if isinstance(spec, dict) else None
-    number = None if found is None or found.shape.rank else int(np.max(found.maximum)) + 1
-    require(
-        number == actions,
-        f"the number of actions that observation.{PREVIOUS_ACTION} can be",
-        number,
-        f"{actions}, as action_slots needs it: set previous_action=true, or action_slots=0",
+    if found is None:
+        raise InvalidInput(
+            f"action_slots needs the part {PREVIOUS_ACTION} of the observation, and there is none: set "
+            "previous_action=true, or action_slots=0"
+        )
+    fits = (
+        isinstance(found, tensor_spec.BoundedTensorSpec)
+        and found.dtype.is_integer
+        and found.shape.rank == 0
+        and (int(found.minimum), int(found.maximum)) == (0, actions - 1)
     )
+    if not fits:
+        raise InvalidInput(
+            f"observation.{PREVIOUS_ACTION} must be an integer from 0 to {actions - 1}, one for each action, "
+            f"for action_slots; it is {found}. Set action_slots=0, or rename that part of the observation"
+        )
 
 
-def _found(x: tf.Tensor, own: tf.Tensor, action: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+def _slot_input(x: tf.Tensor, own: tf.Tensor, action: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
     """What the slots of actions are told: what is seen, the part that is the action's own, and its code."""
     code = tf.one_hot(action, own.shape[-2])
     code = tf.where(first[..., tf.newaxis], 0.0, code)  # a first frame follows no action

@@ -134,6 +134,9 @@ def make_config(
 ) -> TrainConfig:
     """The configuration of `preset` for an environment, with `overrides` on top.
 
+    Another core than the preset's comes without the preset's slots of actions, which are part of what it
+    remembers, and so does a policy that is not shown the previous action.
+
     Without a preset it is a recipe's own for `recipes/NAME`, and `recall` for any other environment. A
     recipe's settings come on top of the preset. Override keys are `TrainConfig`'s fields; `core` takes a
     core's name, and `core.slots` and the like set a field of the core. A preset may depend on how long
@@ -159,9 +162,10 @@ def make_config(
         values |= chosen.by_probe(
             probe(env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False))
         )
-    if core != preset_core:  # the memory that the preset means is its own core's
-        values = {k: value for k, value in values.items() if not k.startswith(("core.", "action_slots"))}
-    if overrides.get("previous_action") is False:
+    if core != preset_core:  # whose fields the preset sets
+        values = {key: value for key, value in values.items() if not key.startswith("core.")}
+    kind = core.get("kind") if isinstance(core, dict) else core
+    if kind != preset_core or not overrides.get("previous_action", True):
         values.pop("action_slots", None)
     values |= overrides
     core_fields = {key: values.pop(key) for key in list(values) if key.startswith("core.")}

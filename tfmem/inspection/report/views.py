@@ -112,8 +112,8 @@ def memory_sections(index: int, episode: Episode, x_range: Range1d) -> Iterator[
         yield _slots(
             *(index, "action_slots", state["action_slots"], "What each action found"),
             *("Slots of the actions at this step", "action"),
-            "A row is an action, and its colours are what was seen after it was last taken, blue above zero "
-            "and orange below; the last number is 1 once it has been taken.",
+            "A row is an action, and its colours are what is kept of what was seen after it was last taken, "
+            "blue above zero and orange below; the last number is 1 once it has been taken.",
         )
     for name in ("hidden", "cell"):
         if name in state and state[name].ndim == 2:
