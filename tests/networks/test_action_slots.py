@@ -77,9 +77,12 @@ def test_scores_treat_all_actions_alike():
     scores = layer(known, hidden).numpy()
     order = [2, 0, 1]
     np.testing.assert_allclose(layer(known[:, order], hidden), scores[:, order], atol=1e-6)
-    kernel, bias, context, score = (weight.numpy() for weight in layer.weights)
-    expected = np.maximum(known @ kernel + bias + (hidden.numpy() @ context)[:, np.newaxis], 0) @ score
-    np.testing.assert_allclose(scores, expected[..., 0], atol=1e-5)
+    weights = {v.name.split("action_scores/")[-1].split(":")[0]: v.numpy() for v in layer.weights}
+    context = (hidden.numpy() @ weights["context/kernel"])[:, np.newaxis]
+    relu = np.maximum(known @ weights["known/kernel"] + weights["known/bias"] + context, 0)
+    query = hidden.numpy() @ weights["query/kernel"] + weights["query/bias"]
+    match = np.einsum("bau,bu->ba", known @ weights["key/kernel"], query) / np.sqrt(query.shape[-1])
+    np.testing.assert_allclose(scores, (relu @ weights["score/kernel"])[..., 0] + match, atol=1e-5)
 
 
 def test_a_vector_with_a_number_for_each_action_says_something_of_each():
@@ -154,9 +157,9 @@ def test_every_weight_gets_a_gradient(network, window):
         q_values, _ = network(observation, step_type=step_type, training=True)
         loss = tf.reduce_sum(tf.square(q_values - 1.0))
     weights = [v for v in network.trainable_variables if "scan_ntm" not in v.name]
-    # A kernel and a bias of what is written, and the four weights of the scores; the encoder, the hidden
+    # A kernel and a bias of what is written, and the seven weights of the scores; the encoder, the hidden
     # layer and the dueling head have two each.
-    assert len(weights) >= 14
+    assert len(weights) >= 17
     assert all(np.abs(gradient).max() > 0 for gradient in tape.gradient(loss, weights))
 
 

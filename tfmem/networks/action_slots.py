@@ -7,7 +7,7 @@ from tfmem.networks.encoder import distinct_bounds, leaf_encoder
 from tfmem.networks.stateful import Stateful
 from tfmem.ops import unroll
 
-# Width of the hidden layer that scores one action by its slot.
+# Width of the hidden layer, and of the keys and queries, that score an action.
 SCORING_UNITS = 32
 
 
@@ -108,13 +108,19 @@ class OwnParts(keras.layers.Layer):
 
 
 class ActionScores(keras.layers.Layer):
-    """A score for every action by what is known of it, by one small network: `w·relu(W k_a + U h + b)`.
+    """A score for every action by what is known of it: what is learned of one holds for all others at once.
 
-    What is learned of one action holds for all others at once.
+    With k_a what is known of action a, h what matters besides, and J units,
+
+        score_a = w·relu(W k_a + U h + b) + (K k_a)·(Q h + c) / √J,
+
+    a small network, and how well a key made of k_a answers a query made of h, scaled as attention's dot
+    products [Vaswani et al., 2017]: whether the card that an action would turn over is like the one that
+    lies open takes a product, which sums inside a relu make hard to learn.
 
     Call arguments:
       known: k, `[..., A, K]`.
-      hidden: h, `[..., H]`: what matters besides, the same for all actions.
+      hidden: h, `[..., H]`, the same for all actions.
 
     Returns:
       `[..., A]`.
@@ -125,7 +131,10 @@ class ActionScores(keras.layers.Layer):
         self._known = keras.layers.Dense(SCORING_UNITS, name="known")
         self._context = keras.layers.Dense(SCORING_UNITS, use_bias=False, name="context")
         self._score = keras.layers.Dense(1, use_bias=False, name="score")
+        self._key = keras.layers.Dense(SCORING_UNITS, use_bias=False, name="key")
+        self._query = keras.layers.Dense(SCORING_UNITS, name="query")
 
     def call(self, known, hidden):
         context = self._context(hidden)[..., tf.newaxis, :]
-        return self._score(tf.nn.relu(self._known(known) + context))[..., 0]
+        score = self._score(tf.nn.relu(self._known(known) + context))[..., 0]
+        return score + tf.linalg.matvec(self._key(known), self._query(hidden)) / SCORING_UNITS**0.5

@@ -48,9 +48,9 @@ class MemoryQNetwork(network.Network):
     environment may after an episode's end, nothing is forbidden.
 
     With `config.action_slots` there is a slot for every action as well (`tfmem.networks.action_slots`), and
-    the part `previous_action` of the observation says which one to write. All slots join the core's output,
-    and each action's own, with the part of the observation that is its own where there is one, adds a score
-    to its advantage.
+    the part `previous_action` of the observation says which one to write. All slots, and the previous
+    action's own part of the observation where there is one, join the core's output; each action's own slot
+    and part add a score to its advantage.
 
     `copy()` builds new layers from the same configuration and shares no variable.
 
@@ -192,13 +192,16 @@ class MemoryQNetwork(network.Network):
         slots = None
         if self._action_slots is not None:
             own = self._encode(self._own_parts, seen, outer_rank)
-            slots = remember(self._action_slots, _slot_input(x, own, observation[PREVIOUS_ACTION], reset))
+            code = tf.one_hot(observation[PREVIOUS_ACTION], own.shape[-2])
+            code = tf.where(reset[..., tf.newaxis], 0.0, code)  # a first frame follows no action
+            found = tf.linalg.matvec(own, code, transpose_a=True)  # the previous action's own part
+            slots = remember(self._action_slots, tf.concat([x, found, code], axis=-1))
         for layer in self._stateful:
             x = remember(layer, x)
         self._selection_log_prob = self._drawn(outer)
         if slots is not None:
             table = tf.reshape(slots, tf.concat([outer, [slots.shape[-2] * slots.shape[-1]]], axis=0))
-            x = tf.concat([x, table], axis=-1)
+            x = tf.concat([x, table, found], axis=-1)
         for hidden in self._hidden:
             x = hidden(x)
         advantage = self._advantage(x)
@@ -283,13 +286,6 @@ def _require_previous_action(spec, actions: int) -> None:
             f"observation.{PREVIOUS_ACTION} must be an integer from 0 to {actions - 1}, one for each action, "
             f"for action_slots; it is {found}. Set action_slots=0, or rename that part of the observation"
         )
-
-
-def _slot_input(x: tf.Tensor, own: tf.Tensor, action: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-    """What the slots of actions are told: what is seen, the part that is the action's own, and its code."""
-    code = tf.one_hot(action, own.shape[-2])
-    code = tf.where(first[..., tf.newaxis], 0.0, code)  # a first frame follows no action
-    return tf.concat([x, tf.linalg.matvec(own, code, transpose_a=True), code], axis=-1)
 
 
 def allowed_actions(mask: tf.Tensor) -> tf.Tensor:
