@@ -229,10 +229,12 @@ def results_of(row: Row) -> list[dict]:
 
 
 def outdated(row: Row, run: dict) -> bool:
-    """Whether the preset, or the memory's heads, have been changed since the run."""
+    """Whether the preset, the memory's heads, or what else decides, have been changed since the run."""
     config = run["config"]
     if "env_id" not in config:  # settings of another library
         return False
+    if "earlier" in run:  # what was different then, noted where the configuration does not tell
+        return True
     preset = PRESETS[row.preset]
     values = preset.values
     if preset.by_probe:
