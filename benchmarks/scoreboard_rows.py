@@ -235,15 +235,24 @@ def outdated(row: Row, run: dict) -> bool:
         return False
     if "earlier" in run:  # what was different then, noted where the configuration does not tell
         return True
+    # A field that a run's configuration does not have yet was as its default is.
+    then = {field.name: field.default for field in fields(TrainConfig)} | config
+    then["action_grid"] = tuple(then["action_grid"])  # a list in JSON
     preset = PRESETS[row.preset]
     values = preset.values
     if preset.by_probe:
-        frames, needs_previous_action = config["sequence_length"] - 1, config["previous_action"]
-        found = Probe(frames, lengths_vary=False, needs_previous_action=needs_previous_action)
+        found = Probe(
+            frames=config["sequence_length"] - 1,
+            lengths_vary=False,
+            needs_previous_action=config["previous_action"],
+            action_grid=then["action_grid"],
+        )
         values = values | preset.by_probe(found)
     core = {"jumps": True, "favourite_logit": 5.0} | config["core"]
     if core["kind"] != ScanNTMConfig.kind:  # `make_config` keeps these for the preset's own core
-        values = {name: value for name, value in values.items() if name != "action_slots"}
+        values = {
+            name: value for name, value in values.items() if name not in ("action_slots", "action_grid")
+        }
     heads = ScanNTMConfig(
         jumps=values.get("core.jumps", True), favourite_logit=values.get("core.favourite_logit", 5.0)
     )
@@ -252,7 +261,5 @@ def outdated(row: Row, run: dict) -> bool:
         != [list(heads.read_heads), list(heads.write_heads), heads.jumps, heads.favourite_logit]
     ):
         return True
-    # A field that a run's configuration does not have yet was as its default is.
-    then = {field.name: field.default for field in fields(TrainConfig)} | config
     cell = {"core", "env_steps", "checkpoint_interval"} | set(row.settings)
     return any(then[name] != value for name, value in values.items() if name.partition(".")[0] not in cell)

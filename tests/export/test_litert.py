@@ -107,7 +107,7 @@ def test_slots_of_actions(tmp_path):
     action = tensor_spec.BoundedTensorSpec([], tf.int64, 0, 2)  # as many as `policy_of` has
     row = tensor_spec.BoundedTensorSpec([3], tf.int64, 0, 1)  # something of each action
     spec = {"observation": SUIT, "previous_action": action, "row": row}
-    config = dataclasses.replace(SMALL, action_slots=4)
+    config = dataclasses.replace(SMALL, action_slots=4, action_grid=(3, 1))
     path = export_policy(policy_of(spec, config), tmp_path / "p", batch_sizes=(1,)).path
     assert export_litert(path, tmp_path / "p.tflite").worst_q_difference < 1e-4
 

@@ -1,5 +1,7 @@
 """A slot for every action: against a loop in NumPy, and inside the Q-network."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tfmem.errors import InvalidInput
 from tfmem.networks import LSTMConfig, MemoryQNetwork, NetworkConfig, NoCoreConfig, ScanNTMConfig
-from tfmem.networks.action_slots import ActionScores, ActionSlots, OwnParts
+from tfmem.networks.action_slots import ActionScores, ActionSlots, Neighbourhoods, OwnParts
 
 ACTIONS, WIDTH, FEATURES = 3, 4, 5
 BATCH, LENGTH = 2, 8
@@ -85,6 +87,46 @@ def test_scores_treat_all_actions_alike():
     np.testing.assert_allclose(scores, (relu @ weights["score/kernel"])[..., 0] + match, atol=1e-5)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("grid", [(5,), (2, 3), (2, 3, 2)])
+def test_neighbourhoods_are_a_convolution_along_each_axis(grid, jit_compile):
+    layer = Neighbourhoods(grid)
+    known = np.random.default_rng(0).normal(size=(BATCH, LENGTH, math.prod(grid), WIDTH)).astype(np.float32)
+    around = tf.function(layer, jit_compile=jit_compile)(tf.constant(known))
+    kernels, biases = layer.weights[::2], layer.weights[1::2]
+    x = known.reshape(BATCH, LENGTH, *grid, WIDTH)
+    x = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
+    for axis, (kernel, bias) in enumerate(zip(kernels, biases, strict=True), start=2):
+        y = np.zeros([*x.shape[:-1], bias.shape[0]])
+        for cell in np.ndindex(*grid):
+            at = [slice(None), slice(None), *cell]
+            beside = []
+            for offset in (-1, 0, 1):
+                at[axis] = cell[axis - 2] + offset
+                inside = 0 <= at[axis] < grid[axis - 2]
+                beside.append(x[tuple(at)] if inside else np.zeros([BATCH, LENGTH, x.shape[-1]]))
+            y[(slice(None), slice(None), *cell)] = np.maximum(np.concatenate(beside, -1) @ kernel + bias, 0)
+        x = y
+    np.testing.assert_allclose(around, x.reshape(around.shape), atol=1e-5)
+
+
+def test_a_neighbourhood_is_the_nine_cells_around_an_action():
+    known = tf.random.stateless_normal([1, 12, WIDTH], [0, 1])
+    layer = Neighbourhoods([3, 4])
+    layer(known)
+    for weight in layer.weights[1::2]:
+        weight.assign(tf.fill(weight.shape, 10.0))  # far from where a relu lets nothing through
+    with tf.GradientTape() as tape:
+        tape.watch(known)
+        corner = tf.reduce_sum(layer(known)[:, 0])
+    reached = np.abs(tape.gradient(corner, known)[0]).sum(axis=-1) > 0
+    assert reached.reshape(3, 4).tolist() == [
+        [True, True, False, False],
+        [True, True, False, False],
+        [False, False, False, False],
+    ]
+
+
 def test_a_vector_with_a_number_for_each_action_says_something_of_each():
     spec = {
         "cards": tensor_spec.BoundedTensorSpec([ACTIONS], tf.int64, 1, 2),
@@ -119,8 +161,14 @@ def core(request):
 
 
 @pytest.fixture(params=[SPEC, ROW], ids=["one number", "a number for each action"])
-def network(request, core):
-    return build(request.param, NetworkConfig(core=core, embedding=8, hidden=8, action_slots=WIDTH))
+def spec(request):
+    return request.param
+
+
+@pytest.fixture(params=[(), (1, ACTIONS)], ids=["a list", "a grid"])
+def network(request, spec, core):
+    config = NetworkConfig(core=core, embedding=8, hidden=8, action_slots=WIDTH, action_grid=request.param)
+    return build(spec, config)
 
 
 def seen_shape(network):
@@ -224,3 +272,17 @@ def test_the_previous_action_has_to_be_one_of_the_actions(previous):
 def test_a_slot_has_room_for_more_than_its_flag():
     with pytest.raises(InvalidInput, match="action_slots must be 0, or at least 2"):
         NetworkConfig(action_slots=1)
+
+
+def test_a_grid_has_a_cell_for_every_action():
+    with pytest.raises(
+        InvalidInput, match="the number of cells of action_grid must be 3, the actions, not 4"
+    ):
+        MemoryQNetwork(SPEC, ACTION, NetworkConfig(action_slots=WIDTH, action_grid=(2, 2)))
+    with pytest.raises(InvalidInput, match=r"action_grid must be numbers of cells, .* not \[-1, -3\]"):
+        NetworkConfig(action_slots=WIDTH, action_grid=(-1, -3))
+
+
+def test_a_grid_needs_slots():
+    with pytest.raises(InvalidInput, match=r"action_grid must be \[\], .* set action_slots to at least 2"):
+        NetworkConfig(action_grid=(1, ACTIONS))

@@ -53,6 +53,18 @@ def test_the_recall_preset_keeps_what_each_action_found_where_the_environment_as
     assert (chosen.core, chosen.action_slots) == (LSTMConfig(), 4)
 
 
+def test_the_recall_preset_shows_what_neighbours_found_where_actions_are_a_grid():
+    battleship = "popgym-BattleshipEasy-v0"
+    assert make_config(battleship).action_grid == (8, 8)
+    assert make_config(battleship, overrides={"core": "lstm", "action_slots": 4}).action_grid == (8, 8)
+    assert make_config(battleship, overrides={"action_grid": [64]}).action_grid == (64,)
+    assert make_config("popgym-ConcentrationEasy-v0").action_grid == ()
+    assert make_config("tests/EverySpace-v0", overrides={"action_slots": 4}).action_grid == (2, 3)
+    # A grid of slots goes with the slots.
+    for other in ({"core": "lstm"}, {"previous_action": False}, {"action_slots": 0}):
+        assert make_config(battleship, overrides=other).action_grid == ()
+
+
 @pytest.mark.parametrize(("length", "logit"), [(9, 5.0), (299, 1 + math.log(300))])
 def test_the_recall_preset_lets_heads_stray_less_in_long_episodes(length, logit):
     config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})

@@ -401,6 +401,7 @@ def test_only_allowed_actions_are_taken(mask_in, tiny_lstm_config, tmp_path):
         (TINY, {"vectorization": "async", "attention_window": 3, "td_loss": "squared"}),
         (TINY, {"previous_action": True, "previous_reward": True}),
         (TINY, {"previous_action": True, "action_slots": 4, "stored_state": True, "burn_in": 3}),
+        (TINY, {"previous_action": True, "action_slots": 4, "action_grid": [3, 1]}),
         (TINY_LSTM, {"stored_state": True, "target_tau": 1.0, "target_period": 10, "td_loss": "squared"}),
         (TINY_LSTM, {"averaging": 0.9}),
         (TINY_LSTM, {"exploration": "ladder", "epsilon": 0.4, "priority_exponent": 0.6, "double_q": False}),

@@ -14,6 +14,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tfmem.environments.spaces import (
     action_count,
+    action_grid,
     bounded_parts,
     observation_spec,
     require_inside,
@@ -318,6 +319,7 @@ class Probe(NamedTuple):
     frames: int  # of the longest of them, the first and the last included, at most 1,024
     lengths_vary: bool  # so that a better policy may play longer ones
     needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
+    action_grid: tuple[int, ...]  # how many values each component of an action has, () where it has none
 
 
 def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_mask: bool = False) -> Probe:
@@ -344,6 +346,7 @@ def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_ma
             frames=int(frames.max()),
             lengths_vary=bool((frames != frames[0]).any()),
             needs_previous_action=environment.needs_previous_action,
+            action_grid=action_grid(environment.action_space),
         )
 
 

@@ -142,6 +142,11 @@ def _few_enough(actions: int) -> int:
     return actions
 
 
+def action_grid(space: spaces.Space) -> tuple[int, ...]:
+    """How many values each component of an action has, in C order; () where an action is one choice."""
+    return tuple(map(int, space.nvec.reshape(-1))) if isinstance(space, spaces.MultiDiscrete) else ()
+
+
 @singledispatch
 def to_action(space: spaces.Space, choice: np.ndarray) -> np.ndarray:
     """Discrete choices `[B]` from 0 as a batch of the action space's own actions."""

@@ -1,4 +1,7 @@
-"""What is known of every action by itself: a slot for what it found, and its own part of the observation."""
+"""What is known of an action: a slot for what it found, its own part of the observation, its neighbours."""
+
+import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -9,6 +12,8 @@ from tfmem.ops import unroll
 
 # Width of the hidden layer, and of the keys and queries, that score an action.
 SCORING_UNITS = 32
+# Width of what is told of an action's neighbourhood.
+NEIGHBOURHOOD_UNITS = 16
 
 
 class ActionSlots(Stateful):
@@ -105,6 +110,46 @@ class OwnParts(keras.layers.Layer):
             return tf.zeros([tf.shape(parts[0])[0], self._actions, 0])
         own = [tf.reshape(part, [-1, self._actions, part.shape[-1] // self._actions]) for part in encoded]
         return tf.concat(own, axis=-1)
+
+
+class Neighbourhoods(keras.layers.Layer):
+    """What is known around every action, where actions are the cells of a grid, as a board's are.
+
+    A convolution of width three along one axis after the other: with k_{i,j} what is known of the action at
+    (i, j), of the edge as well by a number that is 1 in the grid and 0 beyond it,
+
+        u_{i,j} = relu(W [k_{i-1,j}, k_{i,j}, k_{i+1,j}, inside] + b)
+        v_{i,j} = relu(W' [u_{i,j-1}, u_{i,j}, u_{i,j+1}] + b'),
+
+    so that v tells of the nine actions around it, and what is learned of one neighbourhood holds for all.
+
+    Args:
+      grid: cells along each axis; actions are numbered in C order, and A is their product.
+
+    Call arguments:
+      known: k, `[..., A, K]`.
+
+    Returns:
+      `[..., A, N]` with N = `NEIGHBOURHOOD_UNITS`.
+    """
+
+    def __init__(self, grid: Sequence[int]):
+        super().__init__(name="neighbourhoods")
+        self._grid = tuple(grid)
+        self._axes = [
+            keras.layers.Dense(NEIGHBOURHOOD_UNITS, activation="relu", name=f"axis_{i}")
+            for i in range(len(grid))
+        ]
+
+    def call(self, known):
+        x = tf.concat([known, tf.ones_like(known[..., :1])], axis=-1)
+        for i, (cells, mix) in enumerate(zip(self._grid, self._axes, strict=True)):
+            # Products, as convolutions take longer under XLA on CPUs.
+            along = tf.reshape(x, [-1, cells, math.prod(self._grid[i + 1 :]), x.shape[-1]])
+            padded = tf.pad(along, [[0, 0], [1, 1], [0, 0], [0, 0]])
+            x = mix(tf.concat([padded[:, :-2], along, padded[:, 2:]], axis=-1))
+        x = tf.reshape(x, tf.concat([tf.shape(known)[:-1], [NEIGHBOURHOOD_UNITS]], axis=0))
+        return tf.ensure_shape(x, [*known.shape[:-1], NEIGHBOURHOOD_UNITS])
 
 
 class ActionScores(keras.layers.Layer):

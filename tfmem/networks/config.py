@@ -97,6 +97,9 @@ class NetworkConfig:
       action_slots: width of the slot that each action has for what was seen after it was last taken, one
         number of which says that it has been; 0 for no such slots. See
         `tfmem.networks.action_slots.ActionSlots`; the observation has to have a part `previous_action`.
+      action_grid: cells along each axis of the grid that the actions are, in C order, as `(8, 8)` of a board;
+        empty where they are none. With slots of actions each is scored by what its neighbours found as well.
+        See `tfmem.networks.action_slots.Neighbourhoods`.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
 
@@ -111,12 +114,18 @@ class NetworkConfig:
     hidden: int = 128
     hidden_layers: int = 1
     action_slots: int = 0
+    action_grid: tuple[int, ...] = ()
     action_mask: bool = False
 
     def __post_init__(self):
         require(self.embedding >= 1, "embedding", self.embedding, "at least 1")
         slots = self.action_slots
         require(slots == 0 or slots >= 2, "action_slots", slots, "0, or at least 2")
+        grid = list(self.action_grid)
+        require(all(cells >= 1 for cells in grid), "action_grid", grid, "numbers of cells, each at least 1")
+        if not slots:
+            needed = "[], as it is without slots of actions: set action_slots to at least 2"
+            require(not grid, "action_grid", grid, needed)
         window = self.attention_window
         require(window == 0 or window >= 2, "attention_window", window, "0, or at least 2")
         if not window:

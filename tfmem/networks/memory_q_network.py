@@ -1,6 +1,7 @@
 """The Q-network: encoder, layers that remember, dueling head."""
 
 import itertools
+import math
 
 import tensorflow as tf
 from tf_agents.networks import network
@@ -13,7 +14,7 @@ from tfmem.errors import InvalidInput, require
 from tfmem.layers import ScanNTM
 from tfmem.layers.scan_ntm import State
 from tfmem.layers.scan_ntm_controls import Controls
-from tfmem.networks.action_slots import ActionScores, ActionSlots, OwnParts
+from tfmem.networks.action_slots import ActionScores, ActionSlots, Neighbourhoods, OwnParts
 from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.region_attention import RegionAttention
@@ -50,7 +51,7 @@ class MemoryQNetwork(network.Network):
     With `config.action_slots` there is a slot for every action as well (`tfmem.networks.action_slots`), and
     the part `previous_action` of the observation says which one to write. All slots, and the previous
     action's own part of the observation where there is one, join the core's output; each action's own slot
-    and part add a score to its advantage.
+    and part, with `config.action_grid` those of its neighbours as well, add a score to its advantage.
 
     `copy()` builds new layers from the same configuration and shares no variable.
 
@@ -65,8 +66,8 @@ class MemoryQNetwork(network.Network):
       name: the network's name.
 
     Raises:
-      InvalidInput: when a part of the observation cannot be encoded, or there is no action mask or no
-        previous action where the configuration needs it.
+      InvalidInput: when a part of the observation cannot be encoded, there is no action mask or no previous
+        action where the configuration needs it, or the grid of actions has other than as many cells.
     """
 
     def __init__(
@@ -82,6 +83,9 @@ class MemoryQNetwork(network.Network):
             _require_action_mask(input_tensor_spec, actions)
         if config.action_slots:
             _require_previous_action(input_tensor_spec, actions)
+        if config.action_grid:
+            cells = math.prod(config.action_grid)
+            require(cells == actions, "the number of cells of action_grid", cells, f"{actions}, the actions")
         regions = _region_attention(config)
         seen = _seen(input_tensor_spec, config.action_mask)
         encoder = ObservationEncoder(seen, config.embedding, regions)
@@ -105,6 +109,7 @@ class MemoryQNetwork(network.Network):
         self._remembering = remembering
         if slots is not None:
             self._own_parts = OwnParts(seen, actions)
+            self._neighbourhoods = Neighbourhoods(config.action_grid) if config.action_grid else None
             self._action_scores = ActionScores()
         self._hidden = [
             keras.layers.Dense(config.hidden, activation="relu", name=f"hidden_{i}" if i else "hidden")
@@ -206,7 +211,10 @@ class MemoryQNetwork(network.Network):
             x = hidden(x)
         advantage = self._advantage(x)
         if slots is not None:
-            advantage += self._action_scores(tf.concat([slots, own], axis=-1), x)
+            known = tf.concat([slots, own], axis=-1)
+            if self._neighbourhoods is not None:
+                known = tf.concat([known, self._neighbourhoods(known)], axis=-1)
+            advantage += self._action_scores(known, x)
         q_values = self._value(x) + advantage - tf.reduce_mean(advantage, axis=-1, keepdims=True)
         if self._masks_actions:
             q_values = tf.where(allowed_actions(observation[ACTION_MASK]), q_values, FORBIDDEN)

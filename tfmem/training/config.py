@@ -40,6 +40,7 @@ class TrainConfig:
       region_attention_heads: see `tfmem.networks.NetworkConfig`.
       region_attention_entropy: see `tfmem.networks.NetworkConfig`.
       action_slots: see `tfmem.networks.NetworkConfig`; needs `previous_action`.
+      action_grid: see `tfmem.networks.NetworkConfig`.
       hidden: see `tfmem.networks.NetworkConfig`.
       hidden_layers: see `tfmem.networks.NetworkConfig`.
       gamma: discount.
@@ -96,6 +97,7 @@ class TrainConfig:
     region_attention_heads: int = 4
     region_attention_entropy: float = 0.0
     action_slots: int = 0
+    action_grid: tuple[int, ...] = ()
     hidden: int = 128
     hidden_layers: int = 1
     gamma: float = 0.99
@@ -195,6 +197,7 @@ class TrainConfig:
             region_attention_heads=self.region_attention_heads,
             region_attention_entropy=self.region_attention_entropy,
             action_slots=self.action_slots,
+            action_grid=self.action_grid,
             hidden=self.hidden,
             hidden_layers=self.hidden_layers,
             action_mask=self.action_mask,
@@ -226,6 +229,11 @@ def _int(value: Any) -> Any:
     return "true or false" if isinstance(value, bool) else value
 
 
+def _grid(value: Any) -> Any:
+    require(isinstance(value, list | tuple), "action_grid", value, "a list such as [8, 8]")
+    return tuple(map(_int, value))
+
+
 def _names(value: Any) -> Any:
     require(isinstance(value, list | tuple), "heads", value, 'a list such as ["forward", "any"]')
     return tuple(value)
@@ -248,4 +256,4 @@ def _core(value: Any) -> CoreConfig:
 _CORE_TYPE_HOOKS: Any = {tuple[str, ...]: _names, float: _float, int: _int}
 
 # dacite looks hooks up by any annotation, unions included, though it declares plain types.
-_TYPE_HOOKS: Any = {CoreConfig: _core, float: _float, int: _int}
+_TYPE_HOOKS: Any = {CoreConfig: _core, tuple[int, ...]: _grid, float: _float, int: _int}

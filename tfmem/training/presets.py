@@ -35,13 +35,15 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     there is room for 64 frames at least.
 
     Where observations are said to mean little without the action that led to them, what has to be remembered
-    is what each action found.
+    is what each action found, and, where actions have several components, as a board's row and column, what
+    those beside it did.
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
     return {
         "previous_action": found.needs_previous_action,
         "action_slots": 8 if found.needs_previous_action else 0,
+        "action_grid": found.action_grid,
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
         "core.favourite_logit": max(5.0, 1.0 + math.log(frames)),
@@ -135,7 +137,7 @@ def make_config(
     """The configuration of `preset` for an environment, with `overrides` on top.
 
     Another core than the preset's comes without the preset's slots of actions, which are part of what it
-    remembers, and so does a policy that is not shown the previous action.
+    remembers, and so does a policy that is not shown the previous action; without slots there is no grid.
 
     Without a preset it is a recipe's own for `recipes/NAME`, and `recall` for any other environment. A
     recipe's settings come on top of the preset. Override keys are `TrainConfig`'s fields; `core` takes a
@@ -167,6 +169,9 @@ def make_config(
     kind = core.get("kind") if isinstance(core, dict) else core
     if kind != preset_core or not overrides.get("previous_action", True):
         values.pop("action_slots", None)
+    # What neighbours found is in their slots.
+    if not (values | overrides).get("action_slots"):
+        values.pop("action_grid", None)
     values |= overrides
     core_fields = {key: values.pop(key) for key in list(values) if key.startswith("core.")}
     if core_fields:
