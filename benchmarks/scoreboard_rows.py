@@ -237,7 +237,6 @@ def outdated(row: Row, run: dict) -> bool:
         return True
     # A field that a run's configuration does not have yet was as its default is.
     then = {field.name: field.default for field in fields(TrainConfig)} | config
-    then["action_grid"] = tuple(then["action_grid"])  # a list in JSON
     preset = PRESETS[row.preset]
     values = preset.values
     if preset.by_probe:
@@ -245,14 +244,12 @@ def outdated(row: Row, run: dict) -> bool:
             frames=config["sequence_length"] - 1,
             lengths_vary=False,
             needs_previous_action=config["previous_action"],
-            action_grid=then["action_grid"],
+            action_grid=(),
         )
         values = values | preset.by_probe(found)
     core = {"jumps": True, "favourite_logit": 5.0} | config["core"]
     if core["kind"] != ScanNTMConfig.kind:  # `make_config` keeps these for the preset's own core
-        values = {
-            name: value for name, value in values.items() if name not in ("action_slots", "action_grid")
-        }
+        values = {name: value for name, value in values.items() if name != "action_slots"}
     heads = ScanNTMConfig(
         jumps=values.get("core.jumps", True), favourite_logit=values.get("core.favourite_logit", 5.0)
     )
@@ -261,5 +258,6 @@ def outdated(row: Row, run: dict) -> bool:
         != [list(heads.read_heads), list(heads.write_heads), heads.jumps, heads.favourite_logit]
     ):
         return True
-    cell = {"core", "env_steps", "checkpoint_interval"} | set(row.settings)
+    # The grid of actions is the environment's, which is not made here: runs without one are noted `earlier`.
+    cell = {"core", "env_steps", "checkpoint_interval", "action_grid"} | set(row.settings)
     return any(then[name] != value for name, value in values.items() if name.partition(".")[0] not in cell)

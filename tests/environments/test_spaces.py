@@ -4,6 +4,7 @@ from gymnasium import spaces
 
 from tfmem.environments.spaces import (
     action_count,
+    action_grid,
     bounded_parts,
     observation_spec,
     require_inside,
@@ -56,6 +57,20 @@ def test_multi_discrete_actions_become_one_choice_and_back():
     assert all(space.contains(a) for a in actions)
     assert actions[1 * 12 + 2 * 4 + 3].tolist() == [1, 2, 3]
     assert to_action(spaces.Discrete(3, start=-1), np.array([0, 2])).tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    ("space", "grid"),
+    [
+        (spaces.MultiDiscrete([3, 4]), (3, 4)),
+        (spaces.MultiDiscrete([[2, 1], [3, 4]]), (2, 3, 4)),
+        (spaces.MultiDiscrete([1, 5]), ()),
+        (spaces.MultiDiscrete([5]), ()),
+        (spaces.Discrete(5), ()),
+    ],
+)
+def test_actions_of_several_components_are_a_grid(space, grid):
+    assert action_grid(space) == grid
 
 
 def test_what_does_not_fit_is_named():

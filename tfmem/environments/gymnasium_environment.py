@@ -319,7 +319,7 @@ class Probe(NamedTuple):
     frames: int  # of the longest of them, the first and the last included, at most 1,024
     lengths_vary: bool  # so that a better policy may play longer ones
     needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
-    action_grid: tuple[int, ...]  # how many values each component of an action has, () where it has none
+    action_grid: tuple[int, ...]  # how many values each component of an action has; () of a single choice
 
 
 def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_mask: bool = False) -> Probe:

@@ -143,8 +143,12 @@ def _few_enough(actions: int) -> int:
 
 
 def action_grid(space: spaces.Space) -> tuple[int, ...]:
-    """How many values each component of an action has, in C order; () where an action is one choice."""
-    return tuple(map(int, space.nvec.reshape(-1))) if isinstance(space, spaces.MultiDiscrete) else ()
+    """How many values each component of an action has, in C order, those with one left out.
+
+    () where that leaves a single choice.
+    """
+    values = space.nvec[space.nvec > 1] if isinstance(space, spaces.MultiDiscrete) else ()
+    return tuple(map(int, values)) if len(values) > 1 else ()
 
 
 @singledispatch

@@ -115,13 +115,14 @@ class OwnParts(keras.layers.Layer):
 class Neighbourhoods(keras.layers.Layer):
     """What is known around every action, where actions are the cells of a grid, as a board's are.
 
-    A convolution of width three along one axis after the other: with k_{i,j} what is known of the action at
-    (i, j), of the edge as well by a number that is 1 in the grid and 0 beyond it,
+    A convolution of width three along one axis after the other. With k_{i,j} what is known of the action at
+    (i, j) and a 1, by which edges are seen, and zeros beyond the edge,
 
-        u_{i,j} = relu(W [k_{i-1,j}, k_{i,j}, k_{i+1,j}, inside] + b)
+        u_{i,j} = relu(W [k_{i-1,j}, k_{i,j}, k_{i+1,j}] + b)
         v_{i,j} = relu(W' [u_{i,j-1}, u_{i,j}, u_{i,j+1}] + b'),
 
-    so that v tells of the nine actions around it, and what is learned of one neighbourhood holds for all.
+    so that v tells of an action and the eight around it, and what is learned of one neighbourhood holds for
+    all of them.
 
     Args:
       grid: cells along each axis; actions are numbered in C order, and A is their product.
@@ -144,7 +145,6 @@ class Neighbourhoods(keras.layers.Layer):
     def call(self, known):
         x = tf.concat([known, tf.ones_like(known[..., :1])], axis=-1)
         for i, (cells, mix) in enumerate(zip(self._grid, self._axes, strict=True)):
-            # Products, as convolutions take longer under XLA on CPUs.
             along = tf.reshape(x, [-1, cells, math.prod(self._grid[i + 1 :]), x.shape[-1]])
             padded = tf.pad(along, [[0, 0], [1, 1], [0, 0], [0, 0]])
             x = mix(tf.concat([padded[:, :-2], along, padded[:, 2:]], axis=-1))

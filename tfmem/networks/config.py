@@ -98,7 +98,7 @@ class NetworkConfig:
         number of which says that it has been; 0 for no such slots. See
         `tfmem.networks.action_slots.ActionSlots`; the observation has to have a part `previous_action`.
       action_grid: cells along each axis of the grid that the actions are, in C order, as `(8, 8)` of a board;
-        empty where they are none. With slots of actions each is scored by what its neighbours found as well.
+        empty where they are none. Each is scored by what its neighbours found as well; needs `action_slots`.
         See `tfmem.networks.action_slots.Neighbourhoods`.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """

@@ -67,7 +67,7 @@ class MemoryQNetwork(network.Network):
 
     Raises:
       InvalidInput: when a part of the observation cannot be encoded, there is no action mask or no previous
-        action where the configuration needs it, or the grid of actions has other than as many cells.
+        action where the configuration needs it, or `action_grid` has not as many cells as there are actions.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class TrainConfig:
       region_attention_heads: see `tfmem.networks.NetworkConfig`.
       region_attention_entropy: see `tfmem.networks.NetworkConfig`.
       action_slots: see `tfmem.networks.NetworkConfig`; needs `previous_action`.
-      action_grid: see `tfmem.networks.NetworkConfig`.
+      action_grid: see `tfmem.networks.NetworkConfig`; needs `action_slots`.
       hidden: see `tfmem.networks.NetworkConfig`.
       hidden_layers: see `tfmem.networks.NetworkConfig`.
       gamma: discount.
@@ -230,8 +230,9 @@ def _int(value: Any) -> Any:
 
 
 def _grid(value: Any) -> Any:
-    require(isinstance(value, list | tuple), "action_grid", value, "a list such as [8, 8]")
-    return tuple(map(_int, value))
+    whole = isinstance(value, list | tuple) and all(type(cells) is int for cells in value)
+    require(whole, "action_grid", value, "a list of whole numbers such as [8, 8]")
+    return tuple(value)
 
 
 def _names(value: Any) -> Any:

@@ -36,7 +36,8 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
 
     Where observations are said to mean little without the action that led to them, what has to be remembered
     is what each action found, and, where actions have several components, as a board's row and column, what
-    those beside it did.
+    those beside it did: any MultiDiscrete actions are taken for a grid, which overriding `action_grid` with
+    `[]` undoes.
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
