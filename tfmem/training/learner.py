@@ -143,7 +143,7 @@ class Learner(tf.Module):
             ],
             autograph=False,
         )
-        self.learn = tf.function(self._learn, input_signature=[])
+        self.learn = tf.function(self._learn, input_signature=[], autograph=False)
 
     def start_from(self, network: MemoryQNetwork) -> None:
         """Takes over the weights of a network; raises `InvalidInput` where its shapes are others."""
@@ -216,18 +216,25 @@ class Learner(tf.Module):
         scale = tf.where(mean_square > 0, tf.math.rsqrt(mean_square), tf.ones([], tf.float64))
         self.reward_scale.assign(tf.cast(scale, tf.float32))
         self.network.set_temperature(self.temperature())
-        total = tf.zeros([])
-        for _ in tf.range(config.updates):
-            windows = self.replay.sample(config.batch_size, generator=self._random)
-            arguments = (windows.experience, windows.weights, windows.initial_state)
-            info = self._strategy.run(self._train, arguments)
-            self.replay.update_priorities(windows.index, info.extra.priority)
-            total += info.loss
-            for name, norm in info.extra.gradient_norms.items():
-                self.gradient_norms[name].assign(norm)
+        _, total = tf.while_loop(
+            lambda update, _: update < config.updates,
+            lambda update, total: (update + 1, total + self._update()),
+            (tf.constant(0), tf.zeros([])),
+            parallel_iterations=1,
+        )
         if config.averaging:
             self._average_weights()
         return total / config.updates
+
+    def _update(self) -> tf.Tensor:
+        """One update, on windows drawn now; returns its loss."""
+        windows = self.replay.sample(self._config.batch_size, generator=self._random)
+        arguments = (windows.experience, windows.weights, windows.initial_state)
+        info = self._strategy.run(self._train, arguments)
+        self.replay.update_priorities(windows.index, info.extra.priority)
+        for name, norm in info.extra.gradient_norms.items():
+            self.gradient_norms[name].assign(norm)
+        return info.loss
 
     def _average_weights(self) -> None:
         # The mean of the first rounds forgets sooner, so that it is not of the weights before learning.
