@@ -81,7 +81,7 @@ LAYERS = {
         NTMCell, slots=6, width=3, controller_units=5, controller="gru", read_heads=2, write_heads=2
     ),
     **{f"ReadHead, {a}": head(ReadHead, a) for a in ("ntm", "content", "direct", "attention")},
-    "ScanNTM": scan_ntm(read_heads=("forward", "any")),
+    "ScanNTM": scan_ntm(read_heads=("forward", "rewind")),
     "ScanNTM, chunked": scan_ntm(read_heads=("forward", "any"), erase="scalar", execution="chunked"),
     "ScanNTM, no jumps": scan_ntm(read_heads=("forward", "any"), jumps=False, favourite_logit=6.0),
     "ScanNTM, content": scan_ntm(read_heads=("forward", "content")),

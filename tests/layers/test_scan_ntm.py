@@ -143,6 +143,19 @@ def test_the_output_follows_the_equations():
     np.testing.assert_allclose(y, np.concatenate([h, memory[:, 1]], -1), atol=1e-5)
 
 
+def test_a_head_that_rewinds_begins_where_the_first_write_does_and_goes_back():
+    tf.keras.utils.set_random_seed(1)
+    made = ScanNTM(slots=6, width=2, read_heads=("back", "rewind"), favourite_logit=20.0)
+    made.build([None, FEATURES])
+    start = made.get_initial_state(1)["read_weights"].numpy()[0]
+    np.testing.assert_allclose(start[1, 0], 0.5, atol=1e-6)
+    assert start[0, 0] < 0.5
+    assert np.all(start > 0.001)  # the other half is anywhere, as other heads are
+    _, after = made(tf.random.normal([1, 2, FEATURES]))
+    for head in range(2):
+        np.testing.assert_allclose(after["read_weights"][0, head], np.roll(start[head], -2), atol=1e-5)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gradients_reach_every_parameter(inputs, variant):
     made = layer(**VARIANTS[variant])

@@ -50,7 +50,8 @@ def test_overrides():
         ({"core.slots": 1}, "core.slots must be at least 2"),
         ({"core.favourite_logit": -1}, "core.favourite_logit must be a finite number of 0 or more"),
         ({"core.slotz": 8}, "slotz"),
-        ({"core.read_heads": ["up"]}, "core.read_heads must be one or more of stay"),
+        ({"core.read_heads": ["up"]}, "core.read_heads must be one or more of stay.*rewind"),
+        ({"core.write_heads": ["rewind"]}, "core.write_heads must be one or more of stay"),
         ({"core": "lstm", "core.slots": 8}, "slots"),
         ({"core.write_heads": ["jump"]}, r"core.write_heads .* \(and jump, with core.jumps=true\)"),
         (

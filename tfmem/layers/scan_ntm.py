@@ -19,6 +19,8 @@ Erase = Literal["vector", "scalar"]
 # Start positions are softmax(START_SCALE · θ): the scale lets an optimiser with small steps move a
 # start position to another slot within a few hundred updates.
 START_SCALE = 10.0
+# A read head that goes back from slot 0.
+REWIND = "rewind"
 # From this many numbers in the memory on, `chunked` is known to be faster than `loop` on CPUs; see `auto`.
 CHUNKED_FROM = 512
 
@@ -67,7 +69,9 @@ class ScanNTM(keras.layers.Layer):
       width: D, the numbers in a slot.
       read_heads: the favourite mode of each read head at initialisation: `"stay"`, `"forward"`, `"back"`,
         `"write"` (go to where the first write head is), `"write_2"` and so on, `"content"`, `"jump"`, or
-        `"any"` for none. Read heads have the content mode when it is the favourite of one of them.
+        `"any"` for none. Read heads have the content mode when it is the favourite of one of them. A read
+        head starts anywhere; one of `"rewind"` goes back, and starts by one half on slot 0, where the first
+        write head starts: with as many slots as steps it meets what was written last first.
       write_heads: one of `"stay"`, `"forward"`, `"back"`, `"jump"` and `"any"` for each write head. One that
         stays, or jumps, erases little at first; one that stays adds nothing at first, and starts where a head
         that walks forward writes last.
@@ -146,7 +150,7 @@ class ScanNTM(keras.layers.Layer):
             width=width,
             write_heads=self.write_heads,
             write_modes=self.write_modes,
-            read_heads=self.read_heads,
+            read_heads=["back" if head == REWIND else head for head in self.read_heads],
             read_modes=self.read_modes,
             erase=erase,
             favourite_logit=favourite_logit,
@@ -194,7 +198,7 @@ class ScanNTM(keras.layers.Layer):
         self._read_start = self.add_weight(
             name="read_start",
             shape=[len(self.read_heads), self.slots],
-            initializer=keras.initializers.RandomNormal(stddev=0.1),
+            initializer=_ReadStart([head == REWIND for head in self.read_heads]),
         )
         super().build(input_shape)
 
@@ -371,6 +375,24 @@ class ScanNTM(keras.layers.Layer):
             "jumps": self.jumps,
             "favourite_logit": self.favourite_logit,
         }
+
+
+class _ReadStart(keras.initializers.RandomNormal):
+    """Starts anywhere; of heads that rewind, one half is on slot 0.
+
+    The sign in which a new head's reads are understood is an accident: started anywhere, the one head that
+    reads a list backwards can be driven off the list's end for good (docs/learning.md).
+    """
+
+    def __init__(self, rewinds: Sequence[bool]):
+        super().__init__(stddev=0.1)
+        self._rewinds = rewinds
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        noise = super().__call__(shape, dtype, **kwargs)
+        as_all_others = tf.reduce_logsumexp(START_SCALE * noise[:, 1:], axis=1) / START_SCALE
+        first = tf.where(self._rewinds, as_all_others, noise[:, 0])
+        return tf.concat([first[:, tf.newaxis], noise[:, 1:]], axis=1)
 
 
 def _first_slots(write_heads: Sequence[str], slots: int) -> list[int]:

@@ -150,7 +150,7 @@ class Controller(keras.layers.Layer):
         self._looks_up = "content" in read_modes
         self._jumps = "jump" in read_modes
         self._write_mode_bias = mode_biases(write_heads, write_modes, favourite_logit)
-        self._read_mode_bias = mode_biases(read_heads, read_modes, favourite_logit, ["content"])
+        self._read_mode_bias = mode_biases(read_heads, read_modes, favourite_logit, ["content", "rewind"])
         self._add_kernel = _AddKernel(write_heads, width)
         self._erase_bias = np.repeat(
             [erase_bias(head, slots) for head in write_heads], 1 if self._scalar_erase else width

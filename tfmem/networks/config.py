@@ -17,7 +17,7 @@ class ScanNTMConfig:
     kind: Literal["scan_ntm"] = "scan_ntm"
     slots: int = 32
     width: int = 16
-    read_heads: tuple[str, ...] = ("forward", "forward", "back", "stay", "write", "any", "write_2")
+    read_heads: tuple[str, ...] = ("forward", "forward", "rewind", "stay", "write", "any", "write_2")
     write_heads: tuple[str, ...] = ("forward", "stay")
     controller_units: int = 64
     jumps: bool = True
@@ -41,7 +41,7 @@ class ScanNTMConfig:
             (
                 "core.read_heads",
                 self.read_heads,
-                (*moves, *places, "content"),
+                (*moves, *places, "content", "rewind"),
                 f"{jump}, write_2 being where the second of core.write_heads is",
             ),
         ):
