@@ -71,7 +71,7 @@ class ScanNTM(keras.layers.Layer):
         `"write"` (go to where the first write head is), `"write_2"` and so on, `"content"`, `"jump"`, or
         `"any"` for none. Read heads have the content mode when it is the favourite of one of them. A read
         head starts anywhere; one of `"rewind"` goes back, and starts by one half on slot 0, where the first
-        write head starts: with as many slots as steps it meets what was written last first.
+        write head starts: from the middle of N steps on it meets what was written before, the latest first.
       write_heads: one of `"stay"`, `"forward"`, `"back"`, `"jump"` and `"any"` for each write head. One that
         stays, or jumps, erases little at first; one that stays adds nothing at first, and starts where a head
         that walks forward writes last.
