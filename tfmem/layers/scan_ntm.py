@@ -4,23 +4,18 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import tensorflow as tf
 
 from tfmem import ops
 from tfmem._keras import keras
 from tfmem.layers.scan_ntm_controls import Controller, Controls, hold
+from tfmem.layers.scan_ntm_starts import ReadStart, WriteStart, start_weights
 from tfmem.ops.addressing import MOVES
 
 Execution = Literal["auto", "loop", "scan", "chunked"]
 EXECUTIONS = ("auto", "loop", "scan", "chunked")
 Erase = Literal["vector", "scalar"]
 
-# Start positions are softmax(START_SCALE · θ): the scale lets an optimiser with small steps move a
-# start position to another slot within a few hundred updates.
-START_SCALE = 10.0
-# A read head that goes back from slot 0.
-REWIND = "rewind"
 # From this many numbers in the memory on, `chunked` is known to be faster than `loop` on CPUs; see `auto`.
 CHUNKED_FROM = 512
 
@@ -150,7 +145,7 @@ class ScanNTM(keras.layers.Layer):
             width=width,
             write_heads=self.write_heads,
             write_modes=self.write_modes,
-            read_heads=["back" if head == REWIND else head for head in self.read_heads],
+            read_heads=self.read_heads,
             read_modes=self.read_modes,
             erase=erase,
             favourite_logit=favourite_logit,
@@ -191,14 +186,15 @@ class ScanNTM(keras.layers.Layer):
         self._initial_memory = self.add_weight(
             name="initial_memory", shape=[self.slots, self.width], initializer="zeros"
         )
-        first = np.eye(self.slots, dtype=np.float32)[_first_slots(self.write_heads, self.slots)]
         self._write_start = self.add_weight(
-            name="write_start", shape=first.shape, initializer=keras.initializers.Constant(first)
+            name="write_start",
+            shape=[len(self.write_heads), self.slots],
+            initializer=WriteStart(self.write_heads),
         )
         self._read_start = self.add_weight(
             name="read_start",
             shape=[len(self.read_heads), self.slots],
-            initializer=_ReadStart([head == REWIND for head in self.read_heads]),
+            initializer=ReadStart(self.read_heads),
         )
         super().build(input_shape)
 
@@ -243,12 +239,9 @@ class ScanNTM(keras.layers.Layer):
     def _initial_state(self) -> State:
         return {
             "memory": tf.cast(self._initial_memory, self.compute_dtype),
-            "read_weights": self._start_weights(self._read_start),
-            "write_weights": self._start_weights(self._write_start),
+            "read_weights": start_weights(tf.cast(self._read_start, self.compute_dtype)),
+            "write_weights": start_weights(tf.cast(self._write_start, self.compute_dtype)),
         }
-
-    def _start_weights(self, logits) -> tf.Tensor:
-        return tf.nn.softmax(START_SCALE * tf.cast(logits, self.compute_dtype))
 
     def controls(self, x: tf.Tensor) -> Controls:
         """What the controller says of `x [B, F]` or `[B, T, F]`: each head's modes, what is erased and added.
@@ -375,37 +368,6 @@ class ScanNTM(keras.layers.Layer):
             "jumps": self.jumps,
             "favourite_logit": self.favourite_logit,
         }
-
-
-class _ReadStart(keras.initializers.RandomNormal):
-    """Starts anywhere; of heads that rewind, one half is on slot 0.
-
-    The sign in which a new head's reads are understood is an accident: started anywhere, the one head that
-    reads a list backwards can be driven off the list's end for good (docs/learning.md).
-    """
-
-    def __init__(self, rewinds: Sequence[bool]):
-        super().__init__(stddev=0.1)
-        self._rewinds = rewinds
-
-    def __call__(self, shape, dtype=None, **kwargs):
-        noise = super().__call__(shape, dtype, **kwargs)
-        as_all_others = tf.reduce_logsumexp(START_SCALE * noise[:, 1:], axis=1) / START_SCALE
-        first = tf.where(self._rewinds, as_all_others, noise[:, 0])
-        return tf.concat([first[:, tf.newaxis], noise[:, 1:]], axis=1)
-
-
-def _first_slots(write_heads: Sequence[str], slots: int) -> list[int]:
-    """The slot that each write head is on at first.
-
-    A ring has no first slot, so write heads may start anywhere, as sharp as they can: those that move evenly
-    spaced, those that stay where a head that walks forward from slot 0 writes last, on slot 0 and behind it.
-    Where the readers have to start relative to them is for learning to find.
-    """
-    moving = sum(head != "stay" for head in write_heads)
-    spaced = (i * slots // moving for i in range(moving))
-    behind = (-i % slots for i in range(len(write_heads) - moving))
-    return [next(behind if head == "stay" else spaced) for head in write_heads]
 
 
 def _where_reset(reset: tf.Tensor, initial: State, state: State) -> State:

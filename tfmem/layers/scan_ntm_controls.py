@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfmem._keras import keras
+from tfmem.layers.scan_ntm_starts import REWIND
 from tfmem.ops.addressing import MOVES
 
 # Logit that a head gives jumps at first.
@@ -110,7 +111,7 @@ class Controller(keras.layers.Layer):
       width: D, the numbers in a slot.
       write_heads: the favourite mode of each of the W write heads.
       write_modes: the names of a write head's modes.
-      read_heads: the favourite mode of each of the R read heads.
+      read_heads: the favourite mode of each of the R read heads; one that rewinds goes back.
       read_modes: the names of a read head's modes.
       erase: `"vector"` or `"scalar"`; see `ScanNTM`.
       favourite_logit: see `ScanNTM`.
@@ -150,7 +151,8 @@ class Controller(keras.layers.Layer):
         self._looks_up = "content" in read_modes
         self._jumps = "jump" in read_modes
         self._write_mode_bias = mode_biases(write_heads, write_modes, favourite_logit)
-        self._read_mode_bias = mode_biases(read_heads, read_modes, favourite_logit, ["content", "rewind"])
+        favourites = ["back" if head == REWIND else head for head in read_heads]
+        self._read_mode_bias = mode_biases(favourites, read_modes, favourite_logit, ["content", REWIND])
         self._add_kernel = _AddKernel(write_heads, width)
         self._erase_bias = np.repeat(
             [erase_bias(head, slots) for head in write_heads], 1 if self._scalar_erase else width
