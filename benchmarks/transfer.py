@@ -44,7 +44,7 @@ def learned(config: TrainConfig, out: Path) -> dict:
 def compare(task: str, seed: int) -> dict:
     """The three runs of a seed."""
     family, small_steps, large_steps = TASKS[task]
-    shared = {"seed": seed, "checkpoint_interval": 10_000}
+    shared = {"seed": seed, "checkpoint_interval": 2_000}
     large = make_config(f"popgym-{family}Medium-v0", overrides={**shared, "env_steps": large_steps})
     as_large = Probe(
         large.sequence_length - 1, lengths_vary=False, needs_previous_action=large.previous_action
