@@ -148,6 +148,19 @@ ROWS = (
             ("Hard", 150_000, ("lstm", "none")),
         )
     ),
+    # The other half of CartPole's state. Its identifier in POPGym has a small p.
+    *(
+        Row(
+            f"velocity_only_cartpole_{size.lower()}",
+            popgym(f"VelocityOnlyCartpole{size}"),
+            steps,
+            None,
+            "",
+            preset="control",
+            systems=("lstm", "none"),
+        )
+        for size, steps in (("Easy", 100_000), ("Medium", 150_000), ("Hard", 150_000))
+    ),
     *(
         Row(
             f"noisy_position_only_cartpole_{size.lower()}",
