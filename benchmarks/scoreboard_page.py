@@ -91,6 +91,7 @@ def page() -> str:
         for row in ROWS
         if results_of(row) and row.published is not None
     ]
+    sources = list(dict.fromkeys(sources))  # two presets on one task have one source
     lines = [HEAD, *table(ROWS), "", "Published figures:", "", *sources, RECIPES, *table(RECIPE_ROWS), ""]
     for row in (*ROWS, *RECIPE_ROWS):
         if results_of(row):

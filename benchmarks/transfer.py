@@ -47,7 +47,10 @@ def compare(task: str, seed: int) -> dict:
     shared = {"seed": seed, "checkpoint_interval": 2_000}
     large = make_config(f"popgym-{family}Medium-v0", overrides={**shared, "env_steps": large_steps})
     as_large = Probe(
-        large.sequence_length - 1, lengths_vary=False, needs_previous_action=large.previous_action
+        large.sequence_length - 1,
+        lengths_vary=False,
+        needs_previous_action=large.previous_action,
+        action_grid=large.action_grid,
     )
     fitted = PRESETS["recall"].by_probe(as_large) | {"env_steps": small_steps}
     small = make_config(f"popgym-{family}Easy-v0", overrides={**shared, **fitted})

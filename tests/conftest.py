@@ -47,8 +47,24 @@ class NaNReward(RememberFirst):
         return observation, np.nan if NaNReward.steps > 400 else reward, *rest
 
 
-class NaNRewardOfAnImage(NaNReward):
-    """The same before an image, whose updates XLA does not compile on CPUs."""
+class NaNObservation(RememberFirst):
+    """Its observations stop being numbers after a while."""
+
+    observation_space = gym.spaces.Box(-1, 1, [2])
+    steps = 0
+
+    def reset(self, **kwargs):
+        _, info = super().reset(**kwargs)
+        return np.zeros([2], np.float32), info
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        NaNObservation.steps += 1
+        return np.array([0, np.nan if NaNObservation.steps > 400 else 1], np.float32), *rest
+
+
+class AnImage(RememberFirst):
+    """The number as an image, whose updates XLA does not compile on CPUs."""
 
     observation_space = gym.spaces.Box(0, 255, [16, 16, 3], np.uint8)
 
@@ -172,7 +188,8 @@ gym.register("tests/OneAllowed-v0", OneAllowed)
 gym.register("tests/Breaking-v0", Breaking)
 gym.register("tests/EverySpace-v0", EverySpace)
 gym.register("tests/NaNReward-v0", NaNReward)
-gym.register("tests/NaNRewardOfAnImage-v0", NaNRewardOfAnImage)
+gym.register("tests/NaNObservation-v0", NaNObservation)
+gym.register("tests/AnImage-v0", AnImage)
 
 # Small enough that tracing and compiling dominate.
 TINY = {

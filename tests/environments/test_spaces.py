@@ -6,8 +6,11 @@ from tfmem.environments.spaces import (
     action_count,
     action_grid,
     bounded_parts,
+    float_parts,
     observation_spec,
+    require_finite,
     require_inside,
+    require_numbers,
     to_action,
     to_observation,
 )
@@ -83,6 +86,24 @@ def test_what_does_not_fit_is_named():
             InvalidInput, match=r"number of \(joint\) actions must be at most 65536, not \d+$"
         ):
             action_count(spaces.MultiDiscrete(many))
+
+
+def test_observations_without_a_number_are_named():
+    for space, named in (
+        (spaces.Dict({}), "the observation space must be one of one part at least"),
+        (spaces.Dict({"a": spaces.Box(-1, 1, (0,))}), r"observation\.a's shape must be of one number"),
+    ):
+        with pytest.raises(InvalidInput, match=named):
+            require_numbers(observation_spec(space))
+
+
+def test_numbers_that_are_not_finite_are_named():
+    space = spaces.Tuple([spaces.Discrete(3), spaces.Box(-np.inf, np.inf, (2,), np.float32)])
+    parts = float_parts(observation_spec(space))
+    require_finite(parts, (np.array([1]), np.array([[1.0, 2.0]], np.float32)))
+    for value in (np.nan, np.inf):
+        with pytest.raises(InvalidInput, match=rf"observation\.1 must be of finite numbers, not {value}"):
+            require_finite(parts, (np.array([1]), np.array([[1.0, value]], np.float32)))
 
 
 def test_whole_numbers_outside_of_their_bounds_are_named():

@@ -182,6 +182,8 @@ SPECS = {
     "binary": bounded([5], tf.int8, 0, 1),
     "matrix": tf.TensorSpec([3, 4], tf.float32),
     "large image": bounded([84, 84, 3], tf.uint8, 0, 255),
+    "large image, channels first": bounded([4, 84, 84], tf.uint8, 0, 255),
+    "large grey image": bounded([84, 84], tf.uint8, 0, 255),
     "image of integers": bounded([8, 8, 3], tf.int32, 0, 255),
     "small image": bounded([10, 10, 4], tf.float32, 0, 1),
     "tuple": (SUIT, bounded([], tf.int64, 0, 1)),
@@ -215,6 +217,7 @@ def test_every_kind_of_observation_is_encoded_and_matters(name):
     [
         (bounded([], tf.int64, 0, 10**6), "more than 1024 values"),
         ({"a": tf.TensorSpec([], tf.int64)}, "observation a has integers without bounds"),
+        (bounded([2, 2], tf.uint32, 0, 2**32 - 1), r"integers of up to 4\.29497e\+09; give it with bounds"),
         (tf.TensorSpec([], tf.string), "dtype string"),
     ],
 )
@@ -263,6 +266,21 @@ def test_a_large_images_brightness_and_contrast_do_not_matter():
     np.testing.assert_allclose(network(image)[0], network(2 * image + 30)[0], atol=1e-6)
     assert np.abs(network(image)[0] - network(image[::-1])[0]).max() > 1e-3
     assert np.isfinite(network(np.full_like(image, 7))[0]).all()
+
+
+def test_an_image_is_the_same_whichever_axis_its_channels_are_on():
+    rng = np.random.default_rng(0)
+    for channels, first in ((3, [3, 40, 36]), (1, [40, 36])):
+        image = rng.integers(0, 255, [BATCH, 40, 36, channels], np.uint8)
+        answers = []
+        for shape in ([40, 36, channels], first):
+            tf.keras.utils.set_random_seed(0)
+            spec = tensor_spec.BoundedTensorSpec(shape, tf.uint8, 0, 255)
+            network = MemoryQNetwork(spec, ACTIONS, NetworkConfig(core=NoCoreConfig(), embedding=8, hidden=8))
+            network.create_variables()
+            seen = image if shape[-1] == channels else np.moveaxis(image, -1, 1).reshape([BATCH, *shape])
+            answers.append(network(tf.constant(seen))[0])
+        np.testing.assert_allclose(*answers, atol=1e-5)
 
 
 def test_numbers_are_scaled_by_bounds_that_say_something():

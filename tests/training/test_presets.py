@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -63,6 +64,20 @@ def test_the_recall_preset_shows_what_neighbours_found_where_actions_are_a_grid(
     # A grid of slots goes with the slots.
     for other in ({"core": "lstm"}, {"previous_action": False}, {"action_slots": 0}):
         assert make_config(battleship, overrides=other).action_grid == ()
+
+
+def test_a_core_as_a_dict_is_the_preset_s_where_it_says_nothing_else():
+    by_name, as_dict = (
+        make_config("popgym-RepeatPreviousEasy-v0", overrides={"core": core})
+        for core in ("scan_ntm", {"kind": "scan_ntm", "width": 4})
+    )
+    assert as_dict.core == dataclasses.replace(by_name.core, width=4)
+
+
+@pytest.mark.parametrize(("length", "starts_from"), [(500, (False, 0)), (3_000, (True, 128))])
+def test_the_recall_preset_stores_states_of_episodes_that_no_window_holds(length, starts_from):
+    config = make_config("tests/RememberFirst-v0", overrides={"env_kwargs": {"length": length}})
+    assert (config.stored_state, config.burn_in) == starts_from
 
 
 @pytest.mark.parametrize(("length", "logit"), [(9, 5.0), (299, 1 + math.log(300))])

@@ -22,6 +22,7 @@ from tfmem.layers import ScanNTM
 from tfmem.networks import NoCoreConfig
 from tfmem.training import (
     Diverged,
+    EndlessEpisode,
     Evaluation,
     Interrupted,
     RunFolder,
@@ -126,6 +127,7 @@ def test_the_best_policy_is_kept_whatever_comes_after_it(tiny_lstm_config, tmp_p
         load_run(out, best=True)
     with pytest.raises(Interrupted):
         train(config, out, resume=True, watch=interrupted_after(500))
+    assert load_run(out).provenance["greedy_return"] is None  # of the weights before
     assert train(config, out, resume=True).best_return == -1
     best, last = load_run(out, best=True), load_run(out)
     assert [best.env_steps, last.env_steps] == [rows(out)[0]["env_steps"], rows(out)[-1]["env_steps"]]
@@ -210,15 +212,39 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_end(finished, tiny_lstm_
 
 
 def test_a_run_that_stops_being_finite_names_the_last_good_checkpoint(tiny_lstm_config, tmp_path):
-    config = dataclasses.replace(tiny_lstm_config, env_id="tests/NaNReward-v0", checkpoint_interval=100)
+    config = dataclasses.replace(
+        tiny_lstm_config, learning_rate=1e30, checkpoint_interval=100, learning_starts=300
+    )
     with pytest.raises(Diverged, match=r"the loss is nan .* the last good checkpoint is .*ckpt-\d+"):
         train(config, tmp_path / "run")
     assert all(np.isfinite(w).all() for w in weights(tmp_path / "run"))
-    config = dataclasses.replace(
-        config, env_id="tests/NaNRewardOfAnImage-v0", checkpoint_interval=config.env_steps
-    )
+    config = dataclasses.replace(config, env_id="tests/AnImage-v0", checkpoint_interval=config.env_steps)
     with pytest.raises(Diverged, match="the loss is nan at environment step"):
         train(config, tmp_path / "image")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "said"),
+    [
+        ("tests/NaNReward-v0", "the reward must be a finite number, not nan"),
+        ("tests/NaNObservation-v0", "observation must be of finite numbers, not nan"),
+    ],
+)
+def test_an_environment_that_gives_no_numbers_is_named_at_once(env_id, said, tiny_lstm_config, tmp_path):
+    config = dataclasses.replace(tiny_lstm_config, env_id=env_id, checkpoint_interval=100)
+    with pytest.raises(EnvironmentFailed, match=f"'{env_id}' failed: {said}, at .* checkpoint is .*ckpt-"):
+        train(config, tmp_path / "run")
+    assert all(np.isfinite(w).all() for w in weights(tmp_path / "run"))
+
+
+def test_a_run_whose_greedy_episodes_do_not_end_keeps_what_it_has_learned(
+    tiny_lstm_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tfmem.training.evaluation.ENDLESS", 3)
+    said = r"not ended after 3 steps.*ckpt-\d+; start a new run with.*max_episode_steps"
+    with pytest.raises(EndlessEpisode, match=said):
+        train(tiny_lstm_config, tmp_path / "run")
+    assert load_run(tmp_path / "run").env_steps >= tiny_lstm_config.checkpoint_interval
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ from tfmem.environments.spaces import (
     action_count,
     action_grid,
     bounded_parts,
+    float_parts,
     observation_spec,
+    require_finite,
     require_inside,
+    require_numbers,
     to_action,
     to_observation,
 )
@@ -57,7 +60,8 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
 
     Raises:
       InvalidInput: when a space does not fit, or the environment resets otherwise.
-      EnvironmentFailed: from `reset` and `step`, when an environment raises or its worker has died.
+      EnvironmentFailed: from `reset` and `step`, when an environment raises, gives a reward or an
+        observation that is no finite number or out of bounds, or its worker has died.
     """
 
     def __init__(
@@ -85,7 +89,9 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
             (), np.int32, 0, action_count(environment.single_action_space) - 1, "action"
         )
         self._observation_spec = observation_spec(environment.single_observation_space)
+        require_numbers(self._observation_spec)
         self._bounded = bounded_parts(self._observation_spec)
+        self._floats = float_parts(self._observation_spec)
         space = environment.single_observation_space
         observed = isinstance(space, gym.spaces.Dict) and "action_mask" in space.spaces
         self._mask_from_info = action_mask and not observed
@@ -179,6 +185,9 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         own_action = to_action(self._environment.single_action_space, action)
         with self._failure_named():
             observation, reward, terminated, truncated, info = self._environment.step(own_action)
+            finite = np.isfinite(reward)
+            if not finite.all():
+                raise InvalidInput(f"the reward must be a finite number, not {reward[~finite][0]}")
         last = (terminated | truncated) & ~first
         reward = np.where(first, 0.0, reward).astype(np.float32)
         self._ended = last
@@ -207,6 +216,7 @@ class GymnasiumEnvironment(py_environment.PyEnvironment):
         observation = to_observation(self._environment.single_observation_space, observation)
         with self._failure_named():
             require_inside(self._bounded, observation)
+            require_finite(self._floats, observation)
         if not self._adds:
             return observation
         parts = {"observation": observation}

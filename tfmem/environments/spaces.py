@@ -62,6 +62,29 @@ def _(space: spaces.Tuple, name: str = "observation"):
     return tuple(observation_spec(part, f"{name}.{i}") for i, part in enumerate(space.spaces))
 
 
+def require_numbers(spec: Any) -> None:
+    """Raises `InvalidInput` where an observation has no part, or one of its parts has no number."""
+    parts = tf.nest.flatten(spec)
+    require(bool(parts), "the observation space", {}, "one of one part at least")
+    for part in parts:
+        require(0 not in part.shape, f"{part.name}'s shape", tuple(part.shape), "of one number at least")
+
+
+def float_parts(spec: Any) -> dict[int, array_spec.ArraySpec]:
+    """The parts of a spec, by their place in it, that are floating-point numbers."""
+    parts = enumerate(tf.nest.flatten(spec))
+    return {i: part for i, part in parts if np.issubdtype(part.dtype, np.floating)}
+
+
+def require_finite(parts: dict[int, array_spec.ArraySpec], observation: Any) -> None:
+    """Raises `InvalidInput` naming a number of `float_parts` that is not finite: no weight survives it."""
+    flat = tf.nest.flatten(observation) if parts else []
+    for i, part in parts.items():
+        finite = np.isfinite(flat[i])
+        if not finite.all():
+            raise InvalidInput(f"{part.name} must be of finite numbers, not {flat[i][~finite][0]}")
+
+
 def bounded_parts(spec: Any) -> dict[int, array_spec.BoundedArraySpec]:
     """The parts of a spec, by their place in it, whose whole numbers have closer bounds than their type."""
     parts = {}

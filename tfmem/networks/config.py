@@ -8,6 +8,12 @@ from tfmem.errors import require
 
 Attention = Literal["soft", "reinforce", "gumbel", "straight_through"]
 RegionAttention = Literal["none", Attention]
+# A layer wider than this is a slip of the pen: its weights would not fit into any memory.
+WIDEST_LAYER = 2**16
+
+
+def _require_width(name: str, width: int, least: int = 1) -> None:
+    require(least <= width <= WIDEST_LAYER, name, width, f"at least {least} and at most {WIDEST_LAYER}")
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,9 @@ class ScanNTMConfig:
             self.favourite_logit,
             "a finite number of 0 or more",
         )
-        require(self.slots >= 2, "core.slots", self.slots, "at least 2")
-        require(self.width >= 1, "core.width", self.width, "at least 1")
-        require(self.controller_units >= 1, "core.controller_units", self.controller_units, "at least 1")
+        _require_width("core.slots", self.slots, least=2)
+        _require_width("core.width", self.width)
+        _require_width("core.controller_units", self.controller_units)
         moves = ("stay", "forward", "back", *(("jump",) if self.jumps else ()), "any")
         places = ("write", *(f"write_{i}" for i in range(2, len(self.write_heads) + 1)))
         jump = "" if self.jumps else " (and jump, with core.jumps=true)"
@@ -57,7 +63,7 @@ class LSTMConfig:
     units: int = 128
 
     def __post_init__(self):
-        require(self.units >= 1, "core.units", self.units, "at least 1")
+        _require_width("core.units", self.units)
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,8 @@ class NetworkConfig:
     action_mask: bool = False
 
     def __post_init__(self):
-        require(self.embedding >= 1, "embedding", self.embedding, "at least 1")
+        _require_width("embedding", self.embedding)
+        _require_width("hidden", self.hidden)
         slots = self.action_slots
         require(slots == 0 or slots >= 2, "action_slots", slots, "0, or at least 2")
         grid = list(self.action_grid)
@@ -140,5 +147,4 @@ class NetworkConfig:
         require(heads >= 1, "region_attention_heads", heads, "at least 1")
         for name in ("attention_entropy", "region_attention_entropy"):
             require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
-        for name in ("hidden", "hidden_layers"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.hidden_layers >= 1, "hidden_layers", self.hidden_layers, "at least 1")

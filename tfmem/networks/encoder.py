@@ -12,6 +12,8 @@ from tfmem.networks.region_attention import RegionAttention
 MAX_CATEGORIES = 1024
 # Bounds beyond this, such as the greatest float, do not say how large numbers are.
 WIDEST = 1e5
+# Of an image that is taken for one whichever axis its channels are on, at least, in pixels.
+LARGE = 36
 
 
 def _bounds(spec: tf.TensorSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +61,24 @@ class _Numbers(keras.layers.Layer):
 
 def is_image(spec: tf.TensorSpec) -> bool:
     """Whether a part of an observation is encoded by convolutions."""
-    return spec.shape.rank == 3 and min(spec.shape[0], spec.shape[1]) >= 5
+    channels_last = spec.shape.rank == 3 and min(spec.shape[0], spec.shape[1]) >= 5
+    return channels_last or _is_grey(spec) or _is_channels_first(spec)
+
+
+def _is_grey(spec: tf.TensorSpec) -> bool:
+    return spec.shape.rank == 2 and spec.dtype == tf.uint8 and min(spec.shape) >= LARGE
+
+
+def _is_channels_first(spec: tf.TensorSpec) -> bool:
+    return spec.shape.rank == 3 and spec.shape[0] < 5 and min(spec.shape[1:]) >= LARGE
+
+
+def _channels_last(spec: tf.TensorSpec) -> list[keras.layers.Layer]:
+    """The layers from an image's numbers in a row to `[height, width, channels]`."""
+    if _is_grey(spec):
+        return [keras.layers.Reshape([*spec.shape, 1])]
+    shaped = keras.layers.Reshape(spec.shape)
+    return [shaped, keras.layers.Permute([2, 3, 1])] if _is_channels_first(spec) else [shaped]
 
 
 def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> keras.Sequential:
@@ -69,13 +88,12 @@ def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> kera
     2015; small ones 3×3 kernels. Large images are standardised, each to mean 0 and variance 1: of a grey
     background every kernel makes a number that is far from 0 and the same everywhere, and its ReLU dies.
     """
-    height, width = spec.shape[0], spec.shape[1]
-    large = min(height, width) >= 36
+    large = _is_channels_first(spec) or min(spec.shape[0], spec.shape[1]) >= LARGE
     layers = [(16, 8, 4), (32, 4, 2)] if large else [(16, 3, 1), (32, 3, 1)]
     return keras.Sequential(
         [
             _Numbers(spec),
-            keras.layers.Reshape(spec.shape),
+            *_channels_last(spec),
             *([keras.layers.Lambda(tf.image.per_image_standardization)] if large else []),
             *(
                 keras.layers.Conv2D(filters, kernel, stride, activation="relu")
@@ -102,10 +120,16 @@ def leaf_encoder(
     if spec.dtype in (tf.int32, tf.int64) and spec.shape.rank <= 1:
         if not np.max(bounds[1] - bounds[0]) < MAX_CATEGORIES:
             raise InvalidInput(
-                f"observation {path} has integers without bounds or with more than {MAX_CATEGORIES} values; "
-                "give it as a floating-point Box"
+                f"observation {path} has integers without bounds or with more than {MAX_CATEGORIES} values, "
+                "too many for a one-hot code; give quantities as a floating-point Box, of about [-1, 1], and "
+                "identifiers by what they stand for"
             )
         return _Categories(*bounds)
+    if spec.dtype.is_integer and not np.max(np.abs(bounds)) < WIDEST:
+        raise InvalidInput(
+            f"observation {path} has integers of up to {np.max(np.abs(bounds)):g}; give it with bounds below "
+            f"{WIDEST:g}, or as a floating-point Box, of about [-1, 1]"
+        )
     if spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool:
         return _Numbers(spec)
     raise InvalidInput(f"observation {path} has dtype {spec.dtype.name}, which cannot be encoded")
@@ -117,7 +141,8 @@ class ObservationEncoder(keras.layers.Layer):
     | part of the observation | encoding |
     | --- | --- |
     | int32 or int64 of rank 0 or 1 (Discrete, MultiDiscrete) | one-hot code of every component |
-    | rank 3, at least 5×5 (images, channels last) | convolutions, then `regions` where given |
+    | image: rank 3, at least 5×5, channels last | convolutions, then `regions` where given |
+    | image, at least 36×36: rank 3, up to 4 channels first; bytes of rank 2 (grey) | the same |
     | other numbers (Box, MultiBinary) | flat vector, bounded integers scaled to [0, 1], floats to [-1, 1] |
 
     Images of 36×36 and more are standardised, each by itself. The call takes a nest of `[B, ...]` and returns

@@ -3,7 +3,7 @@
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.training.config import TrainConfig
 from tfmem.training.environment import environment_description, load_environment
-from tfmem.training.evaluation import Evaluation, evaluate
+from tfmem.training.evaluation import EndlessEpisode, Evaluation, evaluate
 from tfmem.training.learner import Learner
 from tfmem.training.presets import PRESETS, make_config
 from tfmem.training.run import (
@@ -21,6 +21,7 @@ from tfmem.training.trained_run import TrainedRun, load_run
 __all__ = [
     "PRESETS",
     "Diverged",
+    "EndlessEpisode",
     "Evaluation",
     "Interrupted",
     "Learner",

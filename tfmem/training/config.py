@@ -1,8 +1,10 @@
 """What a training run is: one frozen configuration, with its JSON form."""
 
 import dataclasses
+import difflib
 import json
 import math
+import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -170,6 +172,13 @@ class TrainConfig:
             self.replay_capacity,
             f"at least 2 * sequence_length * num_envs = {smallest}",
         )
+        largest = self.replay_capacity // self.sequence_length
+        require(
+            self.batch_size <= largest,
+            "batch_size",
+            self.batch_size,
+            f"at most replay_capacity / sequence_length = {largest}",
+        )
         require(self.learning_starts >= 0, "learning_starts", self.learning_starts, "0 or more")
         require(
             self.first_update < self.env_steps,
@@ -214,19 +223,41 @@ class TrainConfig:
         `core` may be a core's name or a dict with its `kind`.
         """
         require(isinstance(values, dict), "the configuration", values, "an object of fields and values")
-        try:
-            return dacite.from_dict(
-                cls,
-                values,
-                dacite.Config(strict=True, type_hooks=_TYPE_HOOKS),
-            )
-        except dacite.DaciteError as error:
-            raise InvalidInput(f"configuration: {error}") from error
+        return _built(cls, values, _TYPE_HOOKS)
+
+
+# What a field of a type takes, as JSON has it.
+_TAKES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    str | None: "a text or null",
+}
+
+
+def _built(cls: type, values: dict[str, Any], hooks: Any, prefix: str = "") -> Any:
+    """A dataclass from plain values; `prefix` is where they are in the configuration, for messages."""
+    try:
+        return dacite.from_dict(cls, values, dacite.Config(strict=True, type_hooks=hooks))
+    except dacite.WrongTypeError as error:
+        name, wanted = str(error.field_path), error.field_type
+        choices = ", ".join(map(repr, typing.get_args(wanted)))
+        is_choice = typing.get_origin(wanted) is Literal
+        takes = f"one of {choices}" if is_choice else _TAKES.get(wanted, 'an object such as {"name": 1}')
+        raise InvalidInput(f"{prefix}{name} must be {takes}, not {values.get(name)!r}") from error
+    except dacite.UnexpectedDataError as error:
+        unknown = min(map(str, error.keys))
+        known = [one.name for one in dataclasses.fields(cls) if one.name != "kind"]
+        nearest = [prefix + name for name in difflib.get_close_matches(unknown, known, n=3) or known]
+        raise InvalidInput(f"there is no field {prefix}{unknown}; nearest: {', '.join(nearest)}") from error
+    except dacite.DaciteError as error:
+        raise InvalidInput(f"configuration: {error}") from error
 
 
 def _int(value: Any) -> Any:
     # To Python, true is an integer.
-    return "true or false" if isinstance(value, bool) else value
+    return str(value) if isinstance(value, bool) else value
 
 
 def _grid(value: Any) -> Any:
@@ -236,7 +267,8 @@ def _grid(value: Any) -> Any:
 
 
 def _names(value: Any) -> Any:
-    require(isinstance(value, list | tuple), "heads", value, 'a list such as ["forward", "any"]')
+    named = isinstance(value, list | tuple) and all(isinstance(head, str) for head in value)
+    require(named, "heads", value, 'a list such as ["forward", "any"]')
     return tuple(value)
 
 
@@ -251,7 +283,7 @@ def _core(value: Any) -> CoreConfig:
     fields = dict(value)
     kind = str(fields.get("kind"))
     require(kind in CORES, "core", kind, f"one of {', '.join(CORES)}")
-    return dacite.from_dict(CORES[kind], fields, dacite.Config(strict=True, type_hooks=_CORE_TYPE_HOOKS))
+    return _built(CORES[kind], fields, _CORE_TYPE_HOOKS, prefix="core.")
 
 
 _CORE_TYPE_HOOKS: Any = {tuple[str, ...]: _names, float: _float, int: _int}

@@ -8,8 +8,13 @@ import numpy as np
 from tfmem.environments import EnvironmentFailed, GymnasiumEnvironment
 from tfmem.errors import require
 
-# Where an episode has not ended it never will: a greedy policy does the same for ever.
-ENDLESS = 100_000
+# Where an episode has not ended it never will: a greedy policy does the same for ever. The Arcade Learning
+# Environment cuts its games after 27,000 steps of four frames.
+ENDLESS = 30_000
+
+
+class EndlessEpisode(EnvironmentFailed):
+    """A greedy policy's episode does not end, and the environment does not cut it."""
 
 
 class Policy(Protocol):
@@ -61,7 +66,7 @@ def evaluate(
       ablate_memory: put the initial memory in place of the carried one at every step.
 
     Raises:
-      EnvironmentFailed: when an episode has not ended after 100,000 steps.
+      EndlessEpisode: when an episode has not ended after 30,000 steps.
     """
     require(episodes >= 1, "episodes", episodes, "at least 1")
     returns: list[float] = []
@@ -84,7 +89,7 @@ def _one_episode_each(policy, environment, ablate_memory) -> tuple[list[float], 
     lengths = np.zeros(size, int)
     while running.any():
         if len(chosen) == ENDLESS:
-            raise EnvironmentFailed(
+            raise EndlessEpisode(
                 f"an episode has not ended after {ENDLESS} steps; limit it by the environment's argument "
                 "max_episode_steps, or where it is registered"
             )

@@ -25,7 +25,8 @@ FALLING_TEMPERATURE = (0.4, 0.8)
 LADDER = 7.0
 GPU = "/gpu:0"
 TD_LOSSES = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
-# The learning rate falls linearly to this share of its start: what is learned early settles.
+# The learning rate falls linearly to this share of its start, over the environment steps that are learned
+# from: what is learned early settles.
 FINAL_LEARNING_RATE = 0.1
 
 
@@ -83,13 +84,7 @@ class Learner(tf.Module):
                 state_spec=(self.network.state_spec or None) if config.stored_state else None,
                 priorities=_priorities(config),
             )
-            rounds = config.env_steps / (config.num_envs * config.collect_steps)
-            schedule = keras.optimizers.schedules.PolynomialDecay(
-                config.learning_rate,
-                decay_steps=max(1, round(rounds * config.updates)),
-                end_learning_rate=config.learning_rate * FINAL_LEARNING_RATE,
-            )
-            self._optimizer = keras.optimizers.Adam(schedule)
+            self._optimizer = keras.optimizers.Adam(config.learning_rate)
             self.agent = MemoryDqnAgent(
                 time_step_spec,
                 action_spec,
@@ -202,6 +197,14 @@ class Learner(tf.Module):
         fallen = tf.clip_by_value((progress - start) / (end - start), 0.0, 1.0)
         return 1.0 + fallen * (self._config.temperature - 1.0)
 
+    def learning_rate(self) -> tf.Tensor:
+        """Adam's, now."""
+        config = self._config
+        learned_from = tf.cast(self.env_steps - config.first_update, tf.float32)
+        progress = learned_from / float(config.env_steps - config.first_update)
+        fallen = tf.clip_by_value(progress, 0.0, 1.0) * (1.0 - FINAL_LEARNING_RATE)
+        return config.learning_rate * (1.0 - fallen)
+
     def _random_action(self, observation, shape) -> tf.Tensor:
         """One of the allowed actions of each environment, all alike, `[E]` int32."""
         lot = self._random.uniform(shape)
@@ -216,6 +219,7 @@ class Learner(tf.Module):
         scale = tf.where(mean_square > 0, tf.math.rsqrt(mean_square), tf.ones([], tf.float64))
         self.reward_scale.assign(tf.cast(scale, tf.float32))
         self.network.set_temperature(self.temperature())
+        self._optimizer.learning_rate.assign(self.learning_rate())
         _, total = tf.while_loop(
             lambda update, _: update < config.updates,
             lambda update, total: (update + 1, total + self._update()),

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tfmem.environments import Probe, probe
+from tfmem.environments import LONGEST, Probe, probe
 from tfmem.errors import InvalidInput, require
-from tfmem.networks.config import CORES
 from tfmem.recipes import RECIPES
 from tfmem.training.config import TrainConfig
 
@@ -34,6 +33,9 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     Random play of a game that a mistake ends says little of how long a good one lasts: where lengths vary
     there is room for 64 frames at least.
 
+    Episodes of which the probe has not seen the end do not fit: windows inside of them then start with the
+    memory that the policy had there, and warm it up by an eighth of their frames.
+
     Where observations are said to mean little without the action that led to them, what has to be remembered
     is what each action found, and, where actions have several components, as a board's row and column, what
     those beside it did: any MultiDiscrete actions are taken for a grid, which overriding `action_grid` with
@@ -41,7 +43,10 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
+    cut = found.frames >= LONGEST
     return {
+        "stored_state": cut,
+        "burn_in": frames // 8 if cut else 0,
         "previous_action": found.needs_previous_action,
         "action_slots": 8 if found.needs_previous_action else 0,
         "action_grid": found.action_grid,
@@ -142,8 +147,9 @@ def make_config(
 
     Without a preset it is a recipe's own for `recipes/NAME`, and `recall` for any other environment. A
     recipe's settings come on top of the preset. Override keys are `TrainConfig`'s fields; `core` takes a
-    core's name, and `core.slots` and the like set a field of the core. A preset may depend on how long
-    episodes are and on what the environment says of itself: a few random ones are played then.
+    core's name, or a dict of its `kind` and fields, and `core.slots` and the like set a field of the core.
+    A preset may depend on how long episodes are and on what the environment says of itself: a few random
+    ones are played then.
 
     Raises:
       InvalidInput: on an unknown preset or field, or a value that does not fit.
@@ -157,18 +163,22 @@ def make_config(
     overrides = {**(recipe.settings if recipe else {}), **(overrides or {})}
     if "env_id" in overrides:
         raise InvalidInput("env_id is given by itself and cannot be overridden")
+    if "core.kind" in overrides:
+        raise InvalidInput(f"core.kind is set by core alone, as core={overrides['core.kind']}")
+    if isinstance(overrides.get("core"), dict):  # its fields, as if each were given by itself
+        fields = {"core" if key == "kind" else f"core.{key}": v for key, v in overrides["core"].items()}
+        overrides |= {"core": None, **fields}
+    env_kwargs = overrides.get("env_kwargs", {})
+    require(isinstance(env_kwargs, dict), "env_kwargs", env_kwargs, 'an object such as {"name": 1}')
     chosen = PRESETS[preset]
     values: dict[str, Any] = {"env_id": env_id, **chosen.values}
     preset_core = chosen.values.get("core", "scan_ntm")
     core = overrides.get("core", preset_core)
     if chosen.by_probe:
-        values |= chosen.by_probe(
-            probe(env_id, overrides.get("env_kwargs"), action_mask=overrides.get("action_mask", False))
-        )
+        values |= chosen.by_probe(probe(env_id, env_kwargs, action_mask=overrides.get("action_mask", False)))
     if core != preset_core:  # whose fields the preset sets
         values = {key: value for key, value in values.items() if not key.startswith("core.")}
-    kind = core.get("kind") if isinstance(core, dict) else core
-    if kind != preset_core or not overrides.get("previous_action", True):
+    if core != preset_core or not overrides.get("previous_action", True):
         values.pop("action_slots", None)
     # What neighbours found is in their slots.
     if not (values | overrides).get("action_slots"):
@@ -176,6 +186,5 @@ def make_config(
     values |= overrides
     core_fields = {key: values.pop(key) for key in list(values) if key.startswith("core.")}
     if core_fields:
-        require(isinstance(core, str), "core", core, f"one of {', '.join(CORES)}")
         values["core"] = {"kind": core, **{k.removeprefix("core."): v for k, v in core_fields.items()}}
     return TrainConfig.from_dict(values)

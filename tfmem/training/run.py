@@ -31,7 +31,7 @@ from tfmem.training.board import Board
 from tfmem.training.collector import Collector
 from tfmem.training.config import TrainConfig
 from tfmem.training.environment import load_environment
-from tfmem.training.evaluation import evaluate
+from tfmem.training.evaluation import EndlessEpisode, evaluate
 from tfmem.training.learner import Learner
 from tfmem.training.run_folder import RunFolder
 from tfmem.training.stopwatch import Stopwatch
@@ -125,7 +125,8 @@ def train(
       InvalidInput: when the folder, configuration or environment does not fit.
       Interrupted: after Ctrl-C, once everything has been saved.
       Diverged: when the loss is not finite or has exploded.
-      EnvironmentFailed: when an environment raises, or its worker has died.
+      EnvironmentFailed: when an environment raises or gives what is no finite number, or its worker has died.
+      EndlessEpisode: when the greedy policy's episode does not end.
       SavingFailed: when the disk takes no more.
     """
     return TrainingRun(config, out, resume=resume).run(watch)
@@ -193,6 +194,13 @@ class TrainingRun:
             raise Interrupted(
                 f"stopped at environment step {self._env_steps} and saved; go on with --resume"
             ) from stop
+        except EndlessEpisode as error:
+            # Resumed it would play the same episode again.
+            self._save()
+            raise EndlessEpisode(
+                f"{error}, at environment step {self._env_steps}; {self._kept}; start a new run with, say, "
+                """--set 'env_kwargs={"max_episode_steps": 1000}'"""
+            ) from error
         except EnvironmentFailed as error:
             raise EnvironmentFailed(
                 f"{error}, at environment step {self._env_steps}; {self._kept}; "

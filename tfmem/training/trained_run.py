@@ -40,8 +40,8 @@ class TrainedRun:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the policy comes from and how well it did, as an export's manifest tells it."""
-        before = [row for row in self.metrics if row["env_steps"] <= self.env_steps]
-        evaluation = before[-1] if before else {}
+        # A run that was interrupted has learned on since its latest evaluation.
+        evaluation = next((row for row in self.metrics if row["env_steps"] == self.env_steps), {})
         return {
             "config": json.loads(self.config.to_json()),
             "env_steps": self.env_steps,
