@@ -3,8 +3,8 @@
     python benchmarks/transfer.py autoencode
     python benchmarks/transfer.py repeat_previous
 
-For every seed the task's Easy size is learned with the memory and the windows of its Medium size,
-which both sizes then share, and Medium from these weights (`pretrained`) and from scratch. Told are the
+For every seed the task's Easy size is learned, and Medium from these weights (`pretrained`) and from
+scratch, each with windows and a memory of its own size. Told are the
 environment steps to the first evaluation at .99 of the greatest return, those of the
 small task too. Results go to benchmarks/results/transfer_<task>.json; seeds that it has are not run again.
 """
@@ -21,15 +21,14 @@ from statistics import median
 
 from machine import provenance
 
-from tfmem.environments import Probe
-from tfmem.training import PRESETS, TrainConfig, load_run, make_config, train
+from tfmem.training import TrainConfig, load_run, make_config, train
 
 RESULTS = Path(__file__).parent.resolve() / "results"
 SOLVED = 0.99
 # Of the small size and of the large one.
 TASKS = {
-    "autoencode": ("Autoencode", 300_000, 400_000),
-    "repeat_previous": ("RepeatPrevious", 100_000, 150_000),
+    "autoencode": ("Autoencode", 50_000, 50_000),
+    "repeat_previous": ("RepeatPrevious", 50_000, 150_000),
 }
 
 
@@ -44,16 +43,9 @@ def learned(config: TrainConfig, out: Path) -> dict:
 def compare(task: str, seed: int) -> dict:
     """The three runs of a seed."""
     family, small_steps, large_steps = TASKS[task]
-    shared = {"seed": seed, "checkpoint_interval": 2_000}
+    shared = {"seed": seed, "checkpoint_interval": 1_000}
+    small = make_config(f"popgym-{family}Easy-v0", overrides={**shared, "env_steps": small_steps})
     large = make_config(f"popgym-{family}Medium-v0", overrides={**shared, "env_steps": large_steps})
-    as_large = Probe(
-        large.sequence_length - 1,
-        lengths_vary=False,
-        needs_previous_action=large.previous_action,
-        action_grid=large.action_grid,
-    )
-    fitted = PRESETS["recall"].by_probe(as_large) | {"env_steps": small_steps}
-    small = make_config(f"popgym-{family}Easy-v0", overrides={**shared, **fitted})
     with tempfile.TemporaryDirectory() as folder:
         before = learned(small, Path(folder) / "small")
         scratch = learned(large, Path(folder) / "scratch")

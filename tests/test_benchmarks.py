@@ -74,11 +74,12 @@ def test_an_unknown_row_or_system_is_named(scoreboard, arguments, capsys):
     )
 
 
-def test_transfer_learns_both_sizes_with_networks_of_the_same_shapes(benchmark, monkeypatch):
+def test_transfer_learns_each_size_with_a_memory_of_its_own(benchmark, monkeypatch):
     transfer, configs = benchmark("transfer"), []
     monkeypatch.setattr(transfer, "learned", lambda config, out: configs.append(config))
     transfer.compare("autoencode", 1)
     small, large, transferred = configs
-    assert (small.network, small.sequence_length) == (large.network, large.sequence_length)
+    sizes = [(config.core.slots, config.sequence_length) for config in (small, large)]
+    assert sizes == [(104, 105), (208, 209)]
     assert Path(transferred.pretrained).name == "small"
     assert dataclasses.replace(transferred, pretrained=None) == large

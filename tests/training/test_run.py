@@ -511,6 +511,22 @@ def test_pretrained_weights_are_where_training_starts(finished, tiny_lstm_config
             np.testing.assert_array_equal(variable, weight)
 
 
+def test_pretrained_weights_are_taken_into_a_memory_of_another_size(tiny_config, tmp_path):
+    """All but the initial state, which has an axis of slots."""
+    train(tiny_config, tmp_path / "small")
+    core = dataclasses.replace(tiny_config.core, slots=11)
+    config = dataclasses.replace(tiny_config, core=core, seed=7, pretrained=str(tmp_path / "small"))
+    theirs = load_run(config.pretrained).policy.network
+    scratch = TrainingRun(dataclasses.replace(config, pretrained=None), tmp_path / "scratch").learner.network
+    learner = TrainingRun(config, tmp_path / "transfer").learner
+    for network in (learner.network, learner.agent._target_q_network):
+        own = {weight.ref() for weight in network.memory.slot_weights}
+        assert len(own) == 3
+        expected = zip(theirs.trainable_variables, scratch.trainable_variables, strict=True)
+        for variable, (weight, fresh) in zip(network.trainable_variables, expected, strict=True):
+            np.testing.assert_array_equal(variable, fresh if variable.ref() in own else weight)
+
+
 def test_a_run_from_pretrained_weights_is_resumed_from_its_own(finished, tiny_lstm_config, tmp_path):
     """Also where what it was pretrained on is gone; without a checkpoint it would have to be there."""
     shutil.copytree(finished[0], tmp_path / "pretrained")

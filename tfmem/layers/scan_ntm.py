@@ -171,6 +171,11 @@ class ScanNTM(keras.layers.Layer):
         return self.controller_units + len(self.read_heads) * self.width
 
     @property
+    def slot_weights(self) -> tuple[tf.Variable, ...]:
+        """The weights of the initial state, which have an axis of N slots; the layer must have been built."""
+        return self._initial_memory, self._write_start, self._read_start
+
+    @property
     def state_shapes(self) -> dict[str, tuple[int, int]]:
         """The shape of each part of the state, without the batch axis."""
         return {

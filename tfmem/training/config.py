@@ -30,7 +30,8 @@ class TrainConfig:
       vectorization: how environments are stepped together in training; see `tfmem.environments.load`.
       seed: of the weights, exploration, sampling and environments.
       pretrained: a run's folder, whose weights this one starts from: transfer to another task or size, where
-        observations, actions and the network are of the same shapes.
+        observations, actions and the network are of the same shapes. A ScanNTM may have another number of
+        slots: its initial state, which is where heads start and what the memory holds then, is a new one.
       env_steps: the budget; steps that only reset an environment do not count.
       num_envs: environments stepped together.
       embedding: see `tfmem.networks.NetworkConfig`.

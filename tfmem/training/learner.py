@@ -141,13 +141,18 @@ class Learner(tf.Module):
         self.learn = tf.function(self._learn, input_signature=[], autograph=False)
 
     def start_from(self, network: MemoryQNetwork) -> None:
-        """Takes over the weights of a network; raises `InvalidInput` where its shapes are others."""
+        """Takes over the weights of a network; raises `InvalidInput` where its shapes are others.
+
+        But for the number of slots: the initial state of a memory of another size stays this run's own.
+        """
         weights, mine = network.trainable_variables, self.network.trainable_variables
+        memory = self.network.memory
+        of_slots = {weight.ref() for weight in memory.slot_weights} if memory else set()
         # By order, for names count the layers of a process.
         for theirs, ours in itertools.zip_longest(weights, mine):
             found, wanted = ("absent" if weight is None else str(weight.shape) for weight in (theirs, ours))
             require(
-                found == wanted,
+                found == wanted or (theirs is not None and ours is not None and ours.ref() in of_slots),
                 f"the shape of the pretrained {(theirs if ours is None else ours).name}",
                 found,
                 f"{wanted}, by this run's observations, actions, core, action_slots, action_grid, embedding "
@@ -155,7 +160,8 @@ class Learner(tf.Module):
             )
         for variables in (mine, self.answering.trainable_variables):
             for variable, weight in zip(variables, weights, strict=True):
-                variable.assign(weight)
+                if variable.shape == weight.shape:
+                    variable.assign(weight)
         self.agent.initialize()  # the target network is a copy
 
     def epsilon(self) -> tf.Tensor:
