@@ -77,6 +77,7 @@ class TrainConfig:
       exploration: `"same"`, that probability in every environment, or `"ladder"`, in environment i of E that
         to the power of `1 + 7 i / (E - 1)` [Horgan et al., 2018].
       checkpoint_interval: environment steps between two evaluations, each followed by a checkpoint.
+        Environments start again after one, so between two there should be several episodes of each.
       eval_episodes: episodes of such an evaluation.
       device: `"cpu"`, `"gpu"`, or `"auto"`, a GPU where there is one.
     """
