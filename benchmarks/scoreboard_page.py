@@ -56,9 +56,9 @@ themselves (the first LSTM on MemoryS9 shared it for ten minutes).
 - *solved*: the environment step of the first evaluation of 64 episodes at {SOLVED:g} of the greatest possible
   return or above, for each seed.
 - †: measured with an earlier form of the preset: other heads, Huber's loss, one hidden layer, fewer and larger updates,
-  heads that stray more in long episodes, slots of actions without keys, queries and neighbours, or only, as in the rows of boards, a head
+  heads that stray more in long episodes, slots of actions without keys, queries and neighbours, or only, as in rows of boards, a head
   that walks back from anywhere in place of from where writing begins ([what was tried](learning.md)).
-- In all runs of ours but those of `reach` with ScanNTM and with the goal in sight, and those of HigherLowerHard and MineSweeperEasy without ScanNTM,
+- In all runs of ours but those of `reach` with ScanNTM and with the goal in sight, of MineSweeperEasy and Medium and ConcentrationMedium, and those of HigherLowerHard without ScanNTM,
   the learning rate fell by rounds of updates in place of environment steps: it ended at up to .17 of its start in place of .1, and got there sooner where episodes are short.
 - *preset*: all that a run is given; windows, slots and rounds follow from the length of episodes, and Battleship,
   Concentration and MineSweeper, which ask for the previous action, have a slot for every action. TF-Agents' agent
