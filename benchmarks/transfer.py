@@ -78,9 +78,10 @@ def main() -> None:
         steps = {
             kind: [run[kind]["solved_at"] for run in runs] for kind in ("small", "scratch", "transferred")
         }
-        reached = all(None not in found for found in steps.values()) and median(steps["transferred"])
-        # There is none where the small task's weights solve the large one as they are.
-        ratio = median(steps["scratch"]) / median(steps["transferred"]) if reached else None
+        reached = all(None not in found for found in steps.values())
+        # Not above 0, and without a ratio, where the small task's weights solve the large one as they are.
+        transferred = median(steps["transferred"]) if reached else 0
+        ratio = median(steps["scratch"]) / transferred if transferred else None
         content = {**provenance(), "solved": SOLVED, "steps": steps, "ratio": ratio, "runs": runs}
         path.write_text(json.dumps(content, indent=1) + "\n")
         print(json.dumps({"seed": seed, **steps, "ratio": ratio}), flush=True)

@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_named():
 
 def test_observations_without_a_number_are_named():
     for space, named in (
-        (spaces.Dict({}), "the observation space must be one of one part at least"),
+        (spaces.Dict({}), "the observation space must be of one part at least"),
         (spaces.Dict({"a": spaces.Box(-1, 1, (0,))}), r"observation\.a's shape must be of one number"),
     ):
         with pytest.raises(InvalidInput, match=named):

@@ -34,8 +34,10 @@ from tfmem.training import (
     train,
 )
 from tfmem.training.best_policy import BestPolicy
+from tfmem.training.collector import Collector
 from tfmem.training.learner import Learner
 from tfmem.training.run import EVALUATION_SEED
+from tfmem.training.stopwatch import Stopwatch
 
 
 def rows(folder):
@@ -484,6 +486,27 @@ def test_heads_are_made_sharp_in_the_middle_of_a_run(tiny_config):
     learner.network.set_temperature(learner.temperature())
     (core,) = (layer for layer in learner.network.layers if isinstance(layer, ScanNTM))
     np.testing.assert_allclose(core.temperature, 0.25)
+
+
+def test_the_learning_rate_falls_to_a_tenth_by_environment_steps(tiny_lstm_config):
+    """Whatever the length of episodes: Adam's first step is as large as the rate."""
+    config = dataclasses.replace(tiny_lstm_config, updates=1)
+    first, budget = config.first_update, config.env_steps
+    largest = []
+    for share, expected in ((0.0, 1.0), (0.5, 0.55), (1.0, 0.1)):
+        environment = load(config.env_id, num_envs=config.num_envs, seed=0)
+        learner = Learner(environment, config)
+        collector = Collector(learner, environment, Stopwatch(), steps=config.collect_steps)
+        collector.restart(0)
+        while not learner.ready():
+            collector.collect()
+        learner.env_steps.assign(round(first + share * (budget - first)))
+        np.testing.assert_allclose(learner.learning_rate(), expected * config.learning_rate, rtol=1e-5)
+        before = [weight.numpy() for weight in learner.network.trainable_variables]
+        learner.learn()
+        after = learner.network.trainable_variables
+        largest.append(max(np.abs(b - a).max() for a, b in zip(before, after, strict=True)))
+    np.testing.assert_allclose(np.array(largest) / largest[0], [1.0, 0.55, 0.1], rtol=1e-2)
 
 
 def test_q_values_are_in_the_environments_units_and_what_is_forbidden_stays_so(tiny_config):

@@ -2,7 +2,6 @@
 
 from tfmem import _keras  # noqa: F401  before TF-Agents and TensorFlow Probability
 from tfmem.environments.gymnasium_environment import (
-    LONGEST,
     EnvironmentFailed,
     GymnasiumEnvironment,
     Probe,
@@ -11,4 +10,4 @@ from tfmem.environments.gymnasium_environment import (
     probe,
 )
 
-__all__ = ["LONGEST", "EnvironmentFailed", "GymnasiumEnvironment", "Probe", "Vectorization", "load", "probe"]
+__all__ = ["EnvironmentFailed", "GymnasiumEnvironment", "Probe", "Vectorization", "load", "probe"]

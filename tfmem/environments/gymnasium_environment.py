@@ -331,6 +331,11 @@ class Probe(NamedTuple):
     needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
     action_grid: tuple[int, ...]  # how many values each component of an action has; () of a single choice
 
+    @property
+    def cut(self) -> bool:
+        """Whether the longest was cut, so that it may be longer than `frames`."""
+        return self.frames >= LONGEST
+
 
 def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_mask: bool = False) -> Probe:
     """Plays a few episodes at random.

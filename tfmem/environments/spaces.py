@@ -65,7 +65,7 @@ def _(space: spaces.Tuple, name: str = "observation"):
 def require_numbers(spec: Any) -> None:
     """Raises `InvalidInput` where an observation has no part, or one of its parts has no number."""
     parts = tf.nest.flatten(spec)
-    require(bool(parts), "the observation space", {}, "one of one part at least")
+    require(bool(parts), "the observation space", "an empty one", "of one part at least")
     for part in parts:
         require(0 not in part.shape, f"{part.name}'s shape", tuple(part.shape), "of one number at least")
 

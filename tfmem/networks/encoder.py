@@ -181,7 +181,7 @@ def _require_one_image(images: list[str]) -> None:
     if len(images) != 1:
         found = f"are {len(images)}: {', '.join(images)}" if images else "is none"
         raise InvalidInput(
-            "region_attention needs one image in the observation, of rank 3 and 5 pixels high and wide at "
+            "region_attention needs one image in the observation, 5 pixels high and wide at "
             f"least; there {found}; set it to 'none'"
         )
 

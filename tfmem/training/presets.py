@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tfmem.environments import LONGEST, Probe, probe
+from tfmem.environments import Probe, probe
 from tfmem.errors import InvalidInput, require
 from tfmem.recipes import RECIPES
 from tfmem.training.config import TrainConfig
@@ -43,10 +43,9 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
-    cut = found.frames >= LONGEST
     return {
-        "stored_state": cut,
-        "burn_in": frames // 8 if cut else 0,
+        "stored_state": found.cut,
+        "burn_in": frames // 8 if found.cut else 0,
         "previous_action": found.needs_previous_action,
         "action_slots": 8 if found.needs_previous_action else 0,
         "action_grid": found.action_grid,
