@@ -12,7 +12,7 @@ from tfmem.training import make_config, train
 pytest.importorskip("lbforaging")
 
 NOTHING, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
-NUMBERS = 12  # that a player sees
+NUMBERS = 53  # that a player sees
 EMPTY = np.zeros([8, 8], np.int32)
 
 
@@ -45,13 +45,28 @@ def test_each_player_gets_its_own_action(game):
     assert positions(game) == [(1, 2), (5, 6)]
 
 
+def seen(food=None, others=None, *, own):
+    """A view: maps of 5 by 5 cells around the player, `{(rows below, columns right): level}`, and `own`."""
+    cells = np.zeros([2, 5, 5], int)
+    for layer, things in zip(cells, (food or {}, others or {}), strict=True):
+        for (row, column), level in things.items():
+            layer[2 + row, 2 + column] = level
+    return [*cells.ravel(), *own]
+
+
 def test_the_views_are_joined_in_the_order_of_the_players(game):
-    arrange(game, [(2, 2), (6, 6)], [1, 2], {(1, 3): 2, (7, 0): 1})
+    arrange(game, [(2, 3), (4, 4)], [1, 2], {(1, 4): 2, (6, 2): 3, (7, 7): 1})
     views, *_ = game.step(np.array([NOTHING, NOTHING]))
-    # Food, two times: row and column in the view, or -1, and level. Then the player itself and the other.
-    nothing = [-1, -1, 0]
-    assert views[:NUMBERS].tolist() == [1, 3, 2, *nothing, 2, 2, 1, *nothing]
-    assert views[NUMBERS:].tolist() == [*nothing, *nothing, 2, 2, 2, *nothing]
+    assert views[:NUMBERS].tolist() == seen({(-1, 1): 2}, {(2, 1): 2}, own=[2, 2, 1])
+    assert views[NUMBERS:].tolist() == seen({(2, -2): 3}, {(-2, -1): 1}, own=[2, 2, 2])
+    assert game.observation_space.contains(views)
+
+
+def test_a_view_at_an_edge_tells_how_near_it_is_and_nothing_from_further_away(game):
+    arrange(game, [(0, 1), (0, 4)], [1, 2], {(1, 0): 1, (7, 7): 1})
+    views, *_ = game.step(np.array([NOTHING, NOTHING]))
+    assert views[:NUMBERS].tolist() == seen({(1, -1): 1}, own=[0, 1, 1])
+    assert views[NUMBERS:].tolist() == seen(own=[0, 2, 2])
     assert game.observation_space.contains(views)
 
 
@@ -87,11 +102,12 @@ def test_every_player_is_an_environment_of_its_own():
     games = players._environment.env.envs
     for one in games:
         arrange(one, [(2, 2), (2, 4)], [1, 2], {(2, 3): 3, (6, 6): 1})
-    seen = players.step(np.array([LOAD, LOAD, NORTH, SOUTH]))
+    after = players.step(np.array([LOAD, LOAD, NORTH, SOUTH]))
     assert [positions(one) for one in games] == [[(2, 2), (2, 4)], [(1, 2), (3, 4)]]
-    assert seen.reward.tolist() == [0.75, 0.75, 0, 0]  # the team's, for each
-    # Counted from 0: its own place in its view, and where the other is in it.
-    assert seen.observation[:2, 6:].tolist() == [[3, 3, 1, 3, 5, 2], [3, 3, 2, 3, 1, 1]]
+    assert after.reward.tolist() == [0.75, 0.75, 0, 0]  # the team's, for each
+    first, second = after.observation[:2].tolist()
+    assert first == seen(others={(0, 2): 2}, own=[2, 2, 1])  # and the food is gone
+    assert second == seen(others={(0, -2): 1}, own=[2, 2, 2])
 
 
 def test_players_of_a_game_end_together_and_games_apart():

@@ -2,9 +2,9 @@
 
 Food lies on a board of 8×8 cells. A player next to it loads it where the levels of those who load add up to
 its own; all food together pays 1. Food out of sight is not shown, nor where on the board a player is. Ours:
-the reward is the team's, the sum of its players', and the numbers shown, all of them small and whole, are
-categories. One controller for all players, or one policy for each of them, with the same weights and a memory
-of its own.
+the reward is the team's, the sum of its players', and what a player sees is a map of the cells around it in
+place of a list of things and their places. One controller for all players, or one policy for each of them,
+with the same weights and a memory of its own.
 """
 
 import math
@@ -22,17 +22,25 @@ NEEDS = Needs(("lbforaging",), "pip install 'tfmem[multi-agent]'")
 # Sight 2, a board of 8×8 cells, two players, two pieces of food.
 ENV_ID = "Foraging-2s-8x8-2p-2f-v3"
 PLAYERS = 2
+SIGHT = 2
+SIDE = 2 * SIGHT + 1  # of what a player sees
 
 
 class Joint(gym.Wrapper):
-    """A game as one controller plays it: all views joined, an action for each player, the sum of rewards."""
+    """A game as one controller plays it: all views joined, an action for each player, the sum of rewards.
+
+    Of a view, whole numbers: the level of the food in each cell around the player, `[5, 5]`, and of the other
+    players, the same, with 0 for none; then how many cells lie above the player and left of it, 2 for more,
+    and its own level.
+    """
 
     def __init__(self, env: gym.Env):
         super().__init__(env)
-        views: Any = gym.spaces.flatten_space(env.observation_space)
-        low, high = views.low.astype(np.int64), views.high.astype(np.int64)
-        self.observation_space = MultiDiscrete(high - low + 1, start=low)
         players: Any = env.action_space
+        view: Any = env.observation_space[0]  # type: ignore[index]  # Gymnasium's types know one player only
+        food_level, player_level = view.high.reshape([-1, 3])[[0, -1], 2].astype(np.int64)
+        greatest = [food_level] * SIDE**2 + [player_level] * SIDE**2 + [SIGHT, SIGHT, player_level]
+        self.observation_space = MultiDiscrete((np.array(greatest) + 1).tolist() * len(players))
         self.action_space = MultiDiscrete([player.n for player in players])
 
     def reset(self, *, seed=None, options=None):
@@ -41,11 +49,27 @@ class Joint(gym.Wrapper):
 
     def step(self, action):
         views, rewards, terminated, truncated, info = self.env.step(action)
-        team: Any = rewards  # Gymnasium's types know one player only
+        team: Any = rewards  # as above
         return self._joined(views), sum(team), terminated, truncated, info
 
     def _joined(self, views) -> np.ndarray:
-        return np.concatenate(views).astype(np.int64)
+        return np.concatenate([around(view, players=len(views)) for view in views])
+
+
+def around(view: np.ndarray, *, players: int) -> np.ndarray:
+    """What `Joint` tells of a view: rows of `(row, column, level)`, of food, of the player, of the others.
+
+    What is not seen has level 0. Rows and columns are counted from the first that the player sees, which at
+    an edge is the board's: from there other players are told of more than two cells away, and left out here.
+    """
+    things = view.astype(np.int64).reshape([-1, 3])
+    food, own, others = np.split(things, [-players, 1 - players])
+    cells = np.zeros([2, SIDE, SIDE], np.int64)
+    for layer, kind in zip(cells, (food, others), strict=True):
+        place = kind[:, :2] - own[:, :2] + SIGHT
+        seen = (kind[:, 2] > 0) & np.all((place >= 0) & (place < SIDE), axis=1)
+        layer[tuple(place[seen].T)] = kind[seen, 2]
+    return np.concatenate([cells.ravel(), own[0]])
 
 
 class Players(gym.vector.VectorWrapper):
