@@ -96,7 +96,8 @@ PRESETS: dict[str, Preset] = {
         },
         _whole_episodes,
     ),
-    "control": Preset(_CONTROL),
+    # Returns may be of one reward or of hundreds: squeezed, what an action changes does not drown in them.
+    "control": Preset({**_CONTROL, "value_rescaling": True}),
     # Screens, or boards drawn as images, with something that a single one does not show.
     "atari": Preset(
         {
