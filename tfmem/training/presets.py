@@ -96,7 +96,7 @@ PRESETS: dict[str, Preset] = {
         },
         _whole_episodes,
     ),
-    # Returns may be of one reward or of hundreds: squeezed, what an action changes does not drown in them.
+    # Values may be of one reward or of hundreds: squeezed, those near an episode's end are told apart better.
     "control": Preset({**_CONTROL, "value_rescaling": True}),
     # Screens, or boards drawn as images, with something that a single one does not show.
     "atari": Preset(
