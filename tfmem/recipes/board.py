@@ -104,6 +104,6 @@ RECIPES = (
         needs=NEEDS,
         entry_point="tfmem.recipes.board:ConnectFour",
         preset="fast",
-        settings={"env_steps": 3_000_000, "action_mask": True},
+        settings={"env_steps": 2_000_000, "action_mask": True},
     ),
 )
