@@ -258,6 +258,7 @@ def outdated(row: Row, run: dict) -> bool:
             lengths_vary=False,
             needs_previous_action=config["previous_action"],
             action_grid=(),
+            rewards_dense=config["value_rescaling"],
         )
         values = values | preset.by_probe(found)
     core = {"jumps": True, "favourite_logit": 5.0} | config["core"]
@@ -271,6 +272,7 @@ def outdated(row: Row, run: dict) -> bool:
         != [list(heads.read_heads), list(heads.write_heads), heads.jumps, heads.favourite_logit]
     ):
         return True
-    # The grid of actions is the environment's, which is not made here: runs without one are noted `earlier`.
+    # The grid of actions and how often it rewards are the environment's, which is not made here: runs without
+    # a grid, or with values squeezed where they are not now, or the reverse, are noted `earlier`.
     cell = {"core", "env_steps", "checkpoint_interval", "action_grid"} | set(row.settings)
     return any(then[name] != value for name, value in values.items() if name.partition(".")[0] not in cell)

@@ -188,7 +188,9 @@ def test_an_environment_steps_its_copies_its_own_way_where_it_has_one():
 
 def test_a_probe_finds_the_longest_episode_by_playing():
     found = probe("tests/RememberFirst-v0", {"length": 9})  # nine steps and the first frame
-    assert found == Probe(frames=10, lengths_vary=False, needs_previous_action=False, action_grid=())
+    assert found == Probe(
+        frames=10, lengths_vary=False, needs_previous_action=False, action_grid=(), rewards_dense=False
+    )
 
 
 def test_a_probe_tells_where_lengths_depend_on_what_is_done():
@@ -197,7 +199,13 @@ def test_a_probe_tells_where_lengths_depend_on_what_is_done():
 
 def test_a_probe_tells_that_the_environment_asks_for_the_previous_action_and_of_what_kind_it_is():
     found = probe("popgym-BattleshipEasy-v0")
-    assert found == Probe(frames=65, lengths_vary=False, needs_previous_action=True, action_grid=(8, 8))
+    assert found == Probe(
+        frames=65, lengths_vary=False, needs_previous_action=True, action_grid=(8, 8), rewards_dense=True
+    )
+
+
+def test_a_probe_tells_whether_most_steps_are_rewarded():
+    assert probe("CartPole-v1").rewards_dense
 
 
 def test_workers_that_have_died_can_be_closed():

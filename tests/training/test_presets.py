@@ -13,6 +13,11 @@ def test_an_unknown_preset_is_named():
         make_config("CartPole-v1", preset="magic")
 
 
+@pytest.mark.parametrize(("env_id", "squeezed"), [("CartPole-v1", True), ("tests/RememberFirst-v0", False)])
+def test_the_control_preset_squeezes_values_where_most_steps_are_rewarded(env_id, squeezed):
+    assert make_config(env_id, preset="control").value_rescaling == squeezed
+
+
 def test_the_control_preset_takes_another_core():
     config = make_config("CartPole-v1", preset="control")
     assert (config.core, config.previous_action, config.stored_state) == (LSTMConfig(), True, True)

@@ -330,6 +330,7 @@ class Probe(NamedTuple):
     lengths_vary: bool  # so that a better policy may play longer ones
     needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
     action_grid: tuple[int, ...]  # how many values each component of an action has; () of a single choice
+    rewards_dense: bool  # whether more steps are rewarded, or punished, than not
 
     @property
     def cut(self) -> bool:
@@ -348,6 +349,7 @@ def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_ma
     )
     rng = np.random.default_rng(0)
     running, frames = np.ones(environment.batch_size, bool), np.ones(environment.batch_size, int)
+    rewarded = 0
     with contextlib.closing(environment):
         time_step = environment.reset()
         while running.any() and frames.max() < LONGEST:
@@ -356,12 +358,14 @@ def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_ma
                 lot *= time_step.observation["action_mask"]
             time_step = environment.step(lot.argmax(axis=1))
             frames += running
+            rewarded += int(np.count_nonzero(time_step.reward[running]))
             running &= ~time_step.is_last()
         return Probe(
             frames=int(frames.max()),
             lengths_vary=bool((frames != frames[0]).any()),
             needs_previous_action=environment.needs_previous_action,
             action_grid=action_grid(environment.action_space),
+            rewards_dense=bool(rewarded > (frames - 1).sum() / 2),
         )
 
 

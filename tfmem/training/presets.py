@@ -58,6 +58,16 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     }
 
 
+def _values_of_many_rewards(found: Probe) -> dict[str, Any]:
+    """Values are squeezed where most steps are rewarded.
+
+    They are of hundreds of rewards then, and those near an episode's end of a few: squeezed, these are told
+    apart better. Where one reward is all there is, squeezing would only make what has to be told apart
+    smaller.
+    """
+    return {"value_rescaling": found.rewards_dense}
+
+
 # What is seen depends on the actions, and velocities or goals are hidden. docs/learning.md has what was
 # measured for it.
 _CONTROL = {
@@ -96,8 +106,7 @@ PRESETS: dict[str, Preset] = {
         },
         _whole_episodes,
     ),
-    # Values may be of one reward or of hundreds: squeezed, those near an episode's end are told apart better.
-    "control": Preset({**_CONTROL, "value_rescaling": True}),
+    "control": Preset(_CONTROL, _values_of_many_rewards),
     # Screens, or boards drawn as images, with something that a single one does not show.
     "atari": Preset(
         {
