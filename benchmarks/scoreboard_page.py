@@ -57,7 +57,7 @@ themselves (the first LSTM on MemoryS9 shared it for ten minutes).
   return or above, for each seed.
 - †: measured with an earlier form of the preset: other heads, Huber's loss, one hidden layer, fewer and larger updates,
   heads that stray more in long episodes, slots of actions without keys, queries and neighbours, or only, as in rows of boards, a head
-  that walks back from anywhere in place of from where writing begins, and as in `battery` and `foraging-shared`, values that are squeezed where they were not or not any more ([what was tried](learning.md)).
+  that walks back from anywhere in place of from where writing begins, and, of CartPole, `battery` and `foraging-shared`, values that were squeezed and are not now, or the reverse ([what was tried](learning.md)).
 - In all runs of ours but those of CartPole without †, of `foraging-shared`, of `reach` with ScanNTM and with the goal in sight,
   of BattleshipEasy, MineSweeperEasy and Medium and ConcentrationMedium, and those of HigherLowerHard without ScanNTM,
   the learning rate fell by rounds of updates in place of environment steps: it ended at up to .17 of its start in place of .1, and got there sooner where episodes are short.

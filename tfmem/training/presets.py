@@ -157,8 +157,8 @@ def make_config(
     Without a preset it is a recipe's own for `recipes/NAME`, and `recall` for any other environment. A
     recipe's settings come on top of the preset. Override keys are `TrainConfig`'s fields; `core` takes a
     core's name, or a dict of its `kind` and fields, and `core.slots` and the like set a field of the core.
-    A preset may depend on how long episodes are and on what the environment says of itself: a few random
-    ones are played then.
+    A preset may depend on how long episodes are, on how often they reward and on what the environment says
+    of itself: a few random ones are played then.
 
     Raises:
       InvalidInput: on an unknown preset or field, or a value that does not fit.
