@@ -57,8 +57,9 @@ class Joint(gym.Wrapper):
 
 
 def around(view: np.ndarray, *, players: int) -> np.ndarray:
-    """What `Joint` tells of a view: rows of `(row, column, level)`, of food, of the player, of the others.
+    """What `Joint` tells of a view, `[2 · 25 + 3]` int64.
 
+    A view is `[3 · things]`: `(row, column, level)` of each piece of food, of the player, of each other.
     What is not seen has level 0. Rows and columns are counted from the first that the player sees, which at
     an edge is the board's: from there other players are told of more than two cells away, and left out here.
     """
