@@ -74,9 +74,9 @@ ROWS = (
     Row("repeat_previous_hard", popgym("RepeatPreviousHard"), 200_000, 0.191, POPGYM),
     Row("autoencode_medium", popgym("AutoencodeMedium"), 300_000, -0.420, POPGYM),
     Row("autoencode_hard", popgym("AutoencodeHard"), 400_000, -0.448, POPGYM),
-    Row("count_recall_easy", popgym("CountRecallEasy"), 1_000_000, 0.575, MEMOROIDS),
-    Row("count_recall_medium", popgym("CountRecallMedium"), 1_000_000, -0.519, POPGYM),
-    Row("count_recall_hard", popgym("CountRecallHard"), 1_000_000, -0.470, POPGYM),
+    Row("count_recall_easy", popgym("CountRecallEasy"), 400_000, 0.575, MEMOROIDS),
+    Row("count_recall_medium", popgym("CountRecallMedium"), 400_000, -0.519, POPGYM),
+    Row("count_recall_hard", popgym("CountRecallHard"), 400_000, -0.470, POPGYM),
     Row(
         "repeat_previous_10_256",
         "popgym_sizes:RepeatPrevious-v0",
@@ -259,6 +259,7 @@ def outdated(row: Row, run: dict) -> bool:
             needs_previous_action=config["previous_action"],
             action_grid=(),
             rewards_dense=config["value_rescaling"],
+            alike=0,
         )
         values = values | preset.by_probe(found)
     core = {"jumps": True, "favourite_logit": 5.0} | config["core"]
@@ -272,7 +273,8 @@ def outdated(row: Row, run: dict) -> bool:
         != [list(heads.read_heads), list(heads.write_heads), heads.jumps, heads.favourite_logit]
     ):
         return True
-    # The grid of actions and how often it rewards are the environment's, which is not made here: runs without
-    # a grid, or with values squeezed where they are not now, or the reverse, are noted `earlier`.
-    cell = {"core", "env_steps", "checkpoint_interval", "action_grid"} | set(row.settings)
+    # The grid of actions, how often it rewards and what its observations are made of are the environment's,
+    # which is not made here: runs without a grid or tallies, or with values squeezed where they are not now,
+    # or the reverse, are noted `earlier`.
+    cell = {"core", "env_steps", "checkpoint_interval", "action_grid", "tallies"} | set(row.settings)
     return any(then[name] != value for name, value in values.items() if name.partition(".")[0] not in cell)

@@ -189,7 +189,12 @@ def test_an_environment_steps_its_copies_its_own_way_where_it_has_one():
 def test_a_probe_finds_the_longest_episode_by_playing():
     found = probe("tests/RememberFirst-v0", {"length": 9})  # nine steps and the first frame
     assert found == Probe(
-        frames=10, lengths_vary=False, needs_previous_action=False, action_grid=(), rewards_dense=False
+        frames=10,
+        lengths_vary=False,
+        needs_previous_action=False,
+        action_grid=(),
+        rewards_dense=False,
+        alike=probe("tests/RememberFirst-v0").alike,
     )
 
 
@@ -200,8 +205,19 @@ def test_a_probe_tells_where_lengths_depend_on_what_is_done():
 def test_a_probe_tells_that_the_environment_asks_for_the_previous_action_and_of_what_kind_it_is():
     found = probe("popgym-BattleshipEasy-v0")
     assert found == Probe(
-        frames=65, lengths_vary=False, needs_previous_action=True, action_grid=(8, 8), rewards_dense=True
+        frames=65,
+        lengths_vary=False,
+        needs_previous_action=True,
+        action_grid=(8, 8),
+        rewards_dense=True,
+        alike=1,
     )
+
+
+def test_a_probe_counts_the_components_that_are_alike():
+    assert probe("popgym-CountRecallEasy-v0").alike == 2
+    assert probe("popgym-ConcentrationEasy-v0").alike == 52
+    assert probe("CartPole-v1").alike == 0
 
 
 def test_a_probe_tells_whether_most_steps_are_rewarded():

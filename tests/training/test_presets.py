@@ -59,6 +59,16 @@ def test_the_recall_preset_keeps_what_each_action_found_where_the_environment_as
     assert (chosen.core, chosen.action_slots) == (LSTMConfig(), 4)
 
 
+def test_the_recall_preset_tallies_where_one_component_may_ask_about_another():
+    assert make_config("popgym-CountRecallEasy-v0").tallies == 32
+    # A single component, a table of them, and another core.
+    assert make_config("popgym-RepeatPreviousEasy-v0").tallies == 0
+    assert make_config("popgym-ConcentrationEasy-v0", overrides={"previous_action": False}).tallies == 0
+    assert make_config("popgym-CountRecallEasy-v0", overrides={"core": "lstm"}).tallies == 0
+    chosen = make_config("popgym-CountRecallEasy-v0", overrides={"core": "lstm", "tallies": 4})
+    assert (chosen.core, chosen.tallies) == (LSTMConfig(), 4)
+
+
 def test_the_recall_preset_shows_what_neighbours_found_where_actions_are_a_grid():
     battleship = "popgym-BattleshipEasy-v0"
     assert make_config(battleship).action_grid == (8, 8)

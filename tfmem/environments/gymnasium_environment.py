@@ -15,6 +15,7 @@ from tf_agents.trajectories import time_step as ts
 from tfmem.environments.spaces import (
     action_count,
     action_grid,
+    alike_components,
     bounded_parts,
     float_parts,
     observation_spec,
@@ -331,6 +332,7 @@ class Probe(NamedTuple):
     needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
     action_grid: tuple[int, ...]  # how many values each component of an action has; () of a single choice
     rewards_dense: bool  # whether more steps are rewarded, or punished, than not
+    alike: int  # the most integer components of an observation that have the same bounds
 
     @property
     def cut(self) -> bool:
@@ -350,6 +352,9 @@ def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_ma
     rng = np.random.default_rng(0)
     running, frames = np.ones(environment.batch_size, bool), np.ones(environment.batch_size, int)
     rewarded = 0
+    spec = environment.observation_spec()
+    if action_mask:
+        spec = {key: part for key, part in spec.items() if key != "action_mask"}
     with contextlib.closing(environment):
         time_step = environment.reset()
         while running.any() and frames.max() < LONGEST:
@@ -366,6 +371,7 @@ def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_ma
             needs_previous_action=environment.needs_previous_action,
             action_grid=action_grid(environment.action_space),
             rewards_dense=bool(rewarded > (frames - 1).sum() / 2),
+            alike=alike_components(spec),
         )
 
 

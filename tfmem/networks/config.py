@@ -106,6 +106,9 @@ class NetworkConfig:
       action_grid: cells along each axis of the grid that the actions are, in C order, as `(8, 8)` of a board;
         empty where they are none. Each is scored by what its neighbours found as well; needs `action_slots`.
         See `tfmem.networks.action_slots.Neighbourhoods`.
+      tallies: width of the embeddings that components of the observation with the same categories share,
+        whose sums over the episode tell how often what one shows now has been shown; 0 for none. See
+        `tfmem.networks.tallies.Tallies`.
       action_mask: the observation has a part `action_mask` that says which actions are allowed.
     """
 
@@ -121,11 +124,13 @@ class NetworkConfig:
     hidden_layers: int = 1
     action_slots: int = 0
     action_grid: tuple[int, ...] = ()
+    tallies: int = 0
     action_mask: bool = False
 
     def __post_init__(self):
         _require_width("embedding", self.embedding)
         _require_width("hidden", self.hidden)
+        _require_width("tallies", self.tallies, least=0)
         slots = self.action_slots
         require(slots == 0 or slots >= 2, "action_slots", slots, "0, or at least 2")
         grid = list(self.action_grid)

@@ -16,7 +16,7 @@ WIDEST = 1e5
 LARGE = 36
 
 
-def _bounds(spec: tf.TensorSpec) -> tuple[np.ndarray, np.ndarray]:
+def bounds(spec: tf.TensorSpec) -> tuple[np.ndarray, np.ndarray]:
     """The bounds of every component, `[prod(shape)]` each, infinite where there are none."""
     size = int(np.prod(spec.shape.as_list()))
     if not isinstance(spec, tensor_spec.BoundedTensorSpec):
@@ -47,7 +47,7 @@ class _Numbers(keras.layers.Layer):
 
     def __init__(self, spec: tf.TensorSpec):
         super().__init__()
-        low, high = _bounds(spec)
+        low, high = bounds(spec)
         bounded = (low < high) & (np.abs(low) < WIDEST) & (np.abs(high) < WIDEST)
         low, high = np.where(bounded, low, 0.0), np.where(bounded, high, 1.0)
         zero = np.where(bounded & spec.dtype.is_floating, (low + high) / 2, low)
@@ -106,7 +106,7 @@ def _image_encoder(spec: tf.TensorSpec, regions: RegionAttention | None) -> kera
 
 def distinct_bounds(spec: tf.TensorSpec) -> set[tuple[float, float]]:
     """The different bounds that the numbers of one part of an observation have."""
-    low, high = _bounds(spec)
+    low, high = bounds(spec)
     return set(zip(low.tolist(), high.tolist(), strict=True))
 
 
@@ -116,18 +116,19 @@ def leaf_encoder(
     """What encodes one part of an observation, named by `path`: see `ObservationEncoder`."""
     if is_image(spec):
         return _image_encoder(spec, regions)
-    bounds = _bounds(spec)
+    low, high = bounds(spec)
     if spec.dtype in (tf.int32, tf.int64) and spec.shape.rank <= 1:
-        if not np.max(bounds[1] - bounds[0]) < MAX_CATEGORIES:
+        if not np.max(high - low) < MAX_CATEGORIES:
             raise InvalidInput(
                 f"observation {path} has integers without bounds or with more than {MAX_CATEGORIES} values, "
                 "too many for a one-hot code; give quantities as a floating-point Box, of about [-1, 1], and "
                 "identifiers by what they stand for"
             )
-        return _Categories(*bounds)
-    if spec.dtype.is_integer and not np.max(np.abs(bounds)) < WIDEST:
+        return _Categories(low, high)
+    greatest = np.max(np.abs([low, high]))
+    if spec.dtype.is_integer and not greatest < WIDEST:
         raise InvalidInput(
-            f"observation {path} has integers of up to {np.max(np.abs(bounds)):g}; give it with bounds below "
+            f"observation {path} has integers of up to {greatest:g}; give it with bounds below "
             f"{WIDEST:g}, or as a floating-point Box, of about [-1, 1]"
         )
     if spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool:

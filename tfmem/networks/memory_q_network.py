@@ -19,6 +19,7 @@ from tfmem.networks.config import NetworkConfig
 from tfmem.networks.encoder import ObservationEncoder
 from tfmem.networks.region_attention import RegionAttention
 from tfmem.networks.stateful import RecentAttention, stateful_layers
+from tfmem.networks.tallies import AlikeCodes, Tallies, alike
 
 # The part of an observation that says which actions are allowed, `[actions]`, 0 or 1.
 ACTION_MASK = "action_mask"
@@ -53,6 +54,9 @@ class MemoryQNetwork(network.Network):
     action's own part of the observation where there is one, join the core's output; each action's own slot
     and part, with `config.action_grid` those of its neighbours as well, add a score to its advantage.
 
+    With `config.tallies`, sums of what each component of the observation has shown, times what others show
+    now (`tfmem.networks.tallies`), join the core's output as well.
+
     `copy()` builds new layers from the same configuration and shares no variable.
 
     Example:
@@ -67,7 +71,8 @@ class MemoryQNetwork(network.Network):
 
     Raises:
       InvalidInput: when a part of the observation cannot be encoded, there is no action mask or no previous
-        action where the configuration needs it, or `action_grid` has not as many cells as there are actions.
+        action where the configuration needs it, `action_grid` has not as many cells as there are actions, or
+        tallies are asked for and no two components have the same categories.
     """
 
     def __init__(
@@ -93,7 +98,10 @@ class MemoryQNetwork(network.Network):
         slots = None
         if config.action_slots:
             slots = ActionSlots(actions, config.action_slots)
-        remembering = layers if slots is None else [*layers, slots]
+        tallies = None
+        if config.tallies:
+            tallies = Tallies(_require_alike(seen), config.tallies)
+        remembering = [*layers, *(layer for layer in (slots, tallies) if layer is not None)]
         shapes = {key: shape for layer in remembering for key, shape in layer.state_shapes.items()}
         super().__init__(
             input_tensor_spec=input_tensor_spec,
@@ -106,11 +114,14 @@ class MemoryQNetwork(network.Network):
         self._selection_log_prob: tf.Tensor | None = None
         self._stateful = layers
         self._action_slots = slots
+        self._tallies = tallies
         self._remembering = remembering
         if slots is not None:
             self._own_parts = OwnParts(seen, actions)
             self._neighbourhoods = Neighbourhoods(config.action_grid) if config.action_grid else None
             self._action_scores = ActionScores()
+        if tallies is not None:
+            self._alike_codes = AlikeCodes(seen)
         self._hidden = [
             keras.layers.Dense(config.hidden, activation="relu", name=f"hidden_{i}" if i else "hidden")
             for i in range(config.hidden_layers)
@@ -207,6 +218,9 @@ class MemoryQNetwork(network.Network):
         if slots is not None:
             table = tf.reshape(slots, tf.concat([outer, [slots.shape[-2] * slots.shape[-1]]], axis=0))
             x = tf.concat([x, table, found], axis=-1)
+        if self._tallies is not None:
+            codes = self._encode(self._alike_codes, seen, outer_rank)
+            x = tf.concat([x, remember(self._tallies, codes)], axis=-1)
         for hidden in self._hidden:
             x = hidden(x)
         advantage = self._advantage(x)
@@ -274,6 +288,16 @@ def _require_action_mask(spec, actions: int) -> None:
     found = spec.get(ACTION_MASK) if isinstance(spec, dict) else None
     shape = None if found is None else tuple(found.shape)
     require(shape == (actions,), f"observation.{ACTION_MASK}'s shape", shape, f"({actions},)")
+
+
+def _require_alike(seen):
+    groups = alike(seen)
+    if not groups:
+        raise InvalidInput(
+            "tallies need two integer components of the observation with the same bounds, as a MultiDiscrete "
+            "space has, and there are none: set tallies=0"
+        )
+    return groups
 
 
 def _require_previous_action(spec, actions: int) -> None:

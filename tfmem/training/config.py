@@ -44,6 +44,7 @@ class TrainConfig:
       region_attention_entropy: see `tfmem.networks.NetworkConfig`.
       action_slots: see `tfmem.networks.NetworkConfig`; needs `previous_action`.
       action_grid: see `tfmem.networks.NetworkConfig`; needs `action_slots`.
+      tallies: see `tfmem.networks.NetworkConfig`.
       hidden: see `tfmem.networks.NetworkConfig`.
       hidden_layers: see `tfmem.networks.NetworkConfig`.
       gamma: discount.
@@ -102,6 +103,7 @@ class TrainConfig:
     region_attention_entropy: float = 0.0
     action_slots: int = 0
     action_grid: tuple[int, ...] = ()
+    tallies: int = 0
     hidden: int = 128
     hidden_layers: int = 1
     gamma: float = 0.99
@@ -209,6 +211,7 @@ class TrainConfig:
             region_attention_entropy=self.region_attention_entropy,
             action_slots=self.action_slots,
             action_grid=self.action_grid,
+            tallies=self.tallies,
             hidden=self.hidden,
             hidden_layers=self.hidden_layers,
             action_mask=self.action_mask,

@@ -155,8 +155,8 @@ class Learner(tf.Module):
                 found == wanted or (theirs is not None and ours is not None and ours.ref() in of_slots),
                 f"the shape of the pretrained {(theirs if ours is None else ours).name}",
                 found,
-                f"{wanted}, by this run's observations, actions, core, action_slots, action_grid, embedding "
-                "and hidden layers",
+                f"{wanted}, by this run's observations, actions, core, action_slots, action_grid, tallies, "
+                "embedding and hidden layers",
             )
         for variables in (mine, self.answering.trainable_variables):
             for variable, weight in zip(variables, weights, strict=True):

@@ -40,6 +40,10 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     is what each action found, and, where actions have several components, as a board's row and column, what
     those beside it did: any MultiDiscrete actions are taken for a grid, which overriding `action_grid` with
     `[]` undoes.
+
+    Where a few components of the observation have the same categories, one may ask about another: how often
+    each has shown what the others show is tallied. More than four are a picture or a table. Sums over
+    episodes whose end is not in sight have no bound, and so none are kept there.
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
@@ -49,6 +53,7 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
         "previous_action": found.needs_previous_action,
         "action_slots": 8 if found.needs_previous_action else 0,
         "action_grid": found.action_grid,
+        "tallies": 32 if 2 <= found.alike <= 4 and not (found.cut or found.needs_previous_action) else 0,
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
         "core.favourite_logit": max(5.0, 1.0 + math.log(frames)),
@@ -151,8 +156,9 @@ def make_config(
 ) -> TrainConfig:
     """The configuration of `preset` for an environment, with `overrides` on top.
 
-    Another core than the preset's comes without the preset's slots of actions, which are part of what it
-    remembers, and so does a policy that is not shown the previous action; without slots there is no grid.
+    Another core than the preset's comes without the preset's slots of actions and tallies, which are part of
+    what it remembers. A policy that is not shown the previous action comes without the slots as well, and
+    without slots there is no grid.
 
     Without a preset it is a recipe's own for `recipes/NAME`, and `recall` for any other environment. A
     recipe's settings come on top of the preset. Override keys are `TrainConfig`'s fields; `core` takes a
@@ -189,6 +195,8 @@ def make_config(
         values = {key: value for key, value in values.items() if not key.startswith("core.")}
     if core != preset_core or not overrides.get("previous_action", True):
         values.pop("action_slots", None)
+    if core != preset_core:
+        values.pop("tallies", None)
     # What neighbours found is in their slots.
     if not (values | overrides).get("action_slots"):
         values.pop("action_grid", None)
