@@ -112,6 +112,13 @@ def test_slots_of_actions(tmp_path):
     assert export_litert(path, tmp_path / "p.tflite").worst_q_difference < 1e-4
 
 
+def test_tallies(tmp_path):
+    spec = tensor_spec.BoundedTensorSpec([2], tf.int64, 0, 3)
+    config = dataclasses.replace(SMALL, tallies=4)
+    path = export_policy(policy_of(spec, config), tmp_path / "p", batch_sizes=(1,)).path
+    assert export_litert(path, tmp_path / "p.tflite").worst_q_difference < 1e-4
+
+
 def test_another_folder_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match="not a version folder of a tfmem export"):
         export_litert(tmp_path, tmp_path / "p.tflite")
