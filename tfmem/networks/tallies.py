@@ -24,14 +24,14 @@ class Tallies(Stateful):
     and S is zero at an episode's start. The sum of y_tij's numbers estimates how often component i has shown
     what j shows now, before anything is learned: it is the count sketch of Charikar, Chen and Farach-Colton
     (2002) with random normal numbers for random signs, and a linear attention [Katharopoulos et al., 2020]
-    whose values are all 1. Learning makes the embeddings orthogonal enough for the counts to be exact.
+    whose values are all 1. Where embeddings are orthonormal it is the count itself.
 
     Args:
       groups: of components with the same categories, as `alike` gives them; at least one.
       width: D.
 
     Call arguments:
-      x: `[B, T, F]`, or `[B, F]` for `step`: what `codes` makes of observations.
+      x: `[B, T, F]`, or `[B, F]` for `step`: what `AlikeCodes` makes of observations.
       initial_state: `tallies [B, C, D]`, C the components of all groups.
       reset_mask: `[B, T]` bool, where episodes start.
 
