@@ -259,7 +259,7 @@ def outdated(row: Row, run: dict) -> bool:
             needs_previous_action=config["previous_action"],
             action_grid=(),
             rewards_dense=config["value_rescaling"],
-            alike=0,
+            observation_spec=(),
         )
         values = values | preset.by_probe(found)
     core = {"jumps": True, "favourite_logit": 5.0} | config["core"]

@@ -5,7 +5,9 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+import tensorflow as tf
 from tf_agents.environments import utils as environment_utils
+from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from tests.conftest import RECALL
@@ -194,7 +196,7 @@ def test_a_probe_finds_the_longest_episode_by_playing():
         needs_previous_action=False,
         action_grid=(),
         rewards_dense=False,
-        alike=probe("tests/RememberFirst-v0").alike,
+        observation_spec=tensor_spec.BoundedTensorSpec([], tf.int64, 0, 3, "observation"),
     )
 
 
@@ -210,14 +212,14 @@ def test_a_probe_tells_that_the_environment_asks_for_the_previous_action_and_of_
         needs_previous_action=True,
         action_grid=(8, 8),
         rewards_dense=True,
-        alike=1,
+        observation_spec=tensor_spec.BoundedTensorSpec([], tf.int64, 0, 1, "observation"),
     )
 
 
-def test_a_probe_counts_the_components_that_are_alike():
-    assert probe("popgym-CountRecallEasy-v0").alike == 2
-    assert probe("popgym-ConcentrationEasy-v0").alike == 52
-    assert probe("CartPole-v1").alike == 0
+@pytest.mark.parametrize(("mask_in", "part"), [("observation", "x"), ("info", "observation")])
+def test_a_probe_tells_what_is_seen_but_for_the_action_mask(mask_in, part):
+    found = probe("tests/OneAllowed-v0", {"mask_in": mask_in}, action_mask=True)
+    assert list(found.observation_spec) == [part]
 
 
 def test_a_probe_tells_whether_most_steps_are_rewarded():

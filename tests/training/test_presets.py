@@ -2,10 +2,14 @@ import dataclasses
 import math
 
 import pytest
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
 
+from tfmem.environments import Probe
 from tfmem.errors import InvalidInput
 from tfmem.networks import LSTMConfig, ScanNTMConfig
 from tfmem.training import make_config
+from tfmem.training.presets import PRESETS
 
 
 def test_an_unknown_preset_is_named():
@@ -61,12 +65,34 @@ def test_the_recall_preset_keeps_what_each_action_found_where_the_environment_as
 
 def test_the_recall_preset_tallies_where_one_component_may_ask_about_another():
     assert make_config("popgym-CountRecallEasy-v0").tallies == 32
-    # A single component, a table of them, and another core.
-    assert make_config("popgym-RepeatPreviousEasy-v0").tallies == 0
-    assert make_config("popgym-ConcentrationEasy-v0", overrides={"previous_action": False}).tallies == 0
-    assert make_config("popgym-CountRecallEasy-v0", overrides={"core": "lstm"}).tallies == 0
+    assert make_config("popgym-CountRecallEasy-v0", overrides={"core": "lstm"}).tallies == 0  # as it is
     chosen = make_config("popgym-CountRecallEasy-v0", overrides={"core": "lstm", "tallies": 4})
     assert (chosen.core, chosen.tallies) == (LSTMConfig(), 4)
+
+
+@pytest.mark.parametrize(
+    ("components", "frames", "needs_previous_action", "tallies"),
+    [
+        (1, 50, False, 0),
+        (2, 50, False, 32),
+        (4, 50, False, 32),
+        (5, 50, False, 0),  # a picture, or a table
+        (2, 1024, False, 0),  # episodes without an end in sight: sums without a bound
+        (2, 50, True, 0),  # what was found is kept by action
+    ],
+)
+def test_the_recall_preset_tallies_a_few_components_of_episodes_that_end(
+    components, frames, needs_previous_action, tallies
+):
+    found = Probe(
+        frames=frames,
+        lengths_vary=False,
+        needs_previous_action=needs_previous_action,
+        action_grid=(),
+        rewards_dense=False,
+        observation_spec=tensor_spec.BoundedTensorSpec([components], tf.int64, 0, 3),
+    )
+    assert PRESETS["recall"].by_probe(found)["tallies"] == tallies
 
 
 def test_the_recall_preset_shows_what_neighbours_found_where_actions_are_a_grid():

@@ -9,13 +9,12 @@ from typing import Any, Literal, NamedTuple
 import gymnasium as gym
 import numpy as np
 from tf_agents.environments import py_environment
-from tf_agents.specs import array_spec
+from tf_agents.specs import array_spec, tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from tfmem.environments.spaces import (
     action_count,
     action_grid,
-    alike_components,
     bounded_parts,
     float_parts,
     observation_spec,
@@ -332,7 +331,7 @@ class Probe(NamedTuple):
     needs_previous_action: bool  # see `GymnasiumEnvironment.needs_previous_action`
     action_grid: tuple[int, ...]  # how many values each component of an action has; () of a single choice
     rewards_dense: bool  # whether more steps are rewarded, or punished, than not
-    alike: int  # the most integer components of an observation that have the same bounds
+    observation_spec: Any  # nest of TensorSpecs, without the action mask
 
     @property
     def cut(self) -> bool:
@@ -371,7 +370,7 @@ def probe(env_id: str, env_kwargs: Mapping[str, Any] | None = None, *, action_ma
             needs_previous_action=environment.needs_previous_action,
             action_grid=action_grid(environment.action_space),
             rewards_dense=bool(rewarded > (frames - 1).sum() / 2),
-            alike=alike_components(spec),
+            observation_spec=tensor_spec.from_spec(spec),
         )
 
 

@@ -10,7 +10,6 @@
 """
 
 import math
-from collections import Counter
 from functools import singledispatch
 from typing import Any
 
@@ -173,22 +172,6 @@ def action_grid(space: spaces.Space) -> tuple[int, ...]:
     """
     values = space.nvec[space.nvec > 1] if isinstance(space, spaces.MultiDiscrete) else ()
     return tuple(map(int, values)) if len(values) > 1 else ()
-
-
-def alike_components(spec) -> int:
-    """The most integer components of an observation that have the same bounds; images have none."""
-    bounds = Counter(
-        bound
-        for leaf in tf.nest.flatten(spec)
-        if isinstance(leaf, array_spec.BoundedArraySpec)
-        and leaf.dtype in (np.int32, np.int64)
-        and len(leaf.shape) <= 1
-        for bound in zip(
-            *(np.broadcast_to(b, leaf.shape).reshape(-1).tolist() for b in (leaf.minimum, leaf.maximum)),
-            strict=True,
-        )
-    )
-    return max(bounds.values(), default=0)
 
 
 @singledispatch

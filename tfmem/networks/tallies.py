@@ -22,9 +22,9 @@ class Tallies(Stateful):
         S_ti = S_{t-1,i} + E[x_ti]        y_tij = S_ti ⊙ E[x_tj]        for all components i and j,
 
     and S is zero at an episode's start. The sum of y_tij's numbers estimates how often component i has shown
-    what j shows now, before anything is learned: it is the count sketch of Charikar, Chen and Farach-Colton
-    (2002) with random normal numbers for random signs, and a linear attention [Katharopoulos et al., 2020]
-    whose values are all 1. Where embeddings are orthonormal it is the count itself.
+    what j shows now, coarsely even before anything is learned: it is the count sketch of Charikar, Chen and
+    Farach-Colton (2002) with random normal numbers for random signs, and a linear attention [Katharopoulos et
+    al., 2020] whose values are all 1. Where embeddings are orthonormal it is the count itself.
 
     Args:
       groups: of components with the same categories, as `alike` gives them; at least one.

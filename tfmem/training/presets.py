@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmem.environments import Probe, probe
 from tfmem.errors import InvalidInput, require
+from tfmem.networks.tallies import alike
 from tfmem.recipes import RECIPES
 from tfmem.training.config import TrainConfig
 
@@ -42,8 +43,8 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
     `[]` undoes.
 
     Where a few components of the observation have the same categories, one may ask about another: how often
-    each has shown what the others show is tallied. More than four are a picture or a table. Sums over
-    episodes whose end is not in sight have no bound, and so none are kept there.
+    each has shown what the others show is tallied. Sums over episodes whose end is not in sight have no
+    bound, and so none are kept there.
     """
     frames = max(found.frames, 64) if found.lengths_vary else found.frames
     windows = min(16, max(4, 832 // frames))
@@ -53,7 +54,7 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
         "previous_action": found.needs_previous_action,
         "action_slots": 8 if found.needs_previous_action else 0,
         "action_grid": found.action_grid,
-        "tallies": 32 if 2 <= found.alike <= 4 and not (found.cut or found.needs_previous_action) else 0,
+        "tallies": 32 if _asks(found) and not (found.cut or found.needs_previous_action) else 0,
         "sequence_length": frames + 1,
         "core.slots": max(2, frames),
         "core.favourite_logit": max(5.0, 1.0 + math.log(frames)),
@@ -61,6 +62,12 @@ def _whole_episodes(found: Probe) -> dict[str, Any]:
         "batch_size": windows,
         "updates": 64 // windows,
     }
+
+
+def _asks(found: Probe) -> bool:
+    """Whether two to four components have the same categories; more are a picture, or a table."""
+    groups = [components for _, _, components in alike(found.observation_spec)]
+    return 2 <= max(groups, default=0) <= 4
 
 
 def _values_of_many_rewards(found: Probe) -> dict[str, Any]:
@@ -193,10 +200,9 @@ def make_config(
         values |= chosen.by_probe(probe(env_id, env_kwargs, action_mask=overrides.get("action_mask", False)))
     if core != preset_core:  # whose fields the preset sets
         values = {key: value for key, value in values.items() if not key.startswith("core.")}
+        values.pop("tallies", None)
     if core != preset_core or not overrides.get("previous_action", True):
         values.pop("action_slots", None)
-    if core != preset_core:
-        values.pop("tallies", None)
     # What neighbours found is in their slots.
     if not (values | overrides).get("action_slots"):
         values.pop("action_grid", None)
